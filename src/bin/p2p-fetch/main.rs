@@ -1,0 +1,2 @@
+//! The reference sync client.
+fn main() {}

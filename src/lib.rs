@@ -1,0 +1,19 @@
+//! The agent's mind: discovery, clock estimate, query, transfer and lease as plain state machines.
+//!
+//! No sockets, no files, no clock, no threads, no heap, no `unsafe`: time and randomness come in as arguments, datagrams and
+//! decisions go out as values. The daemon (`src/bin/p2p-agent`) is the body around it.
+//!
+//! Lower layers never import higher ones:
+//!
+//! ```text
+//! limits, time, random  <-  content, keys, record, wire, http, exchange  <-  peer, clock  <-  discovery, slots, want  <-  agent
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod limits;
+pub mod random;
+pub mod time;

@@ -6,7 +6,7 @@
 //! Lower layers never import higher ones:
 //!
 //! ```text
-//! limits, time, random  <-  content, keys, record, wire, http, exchange  <-  peer, clock  <-  discovery, slots, want  <-  agent
+//! limits, time, random  <-  content, keys, record, wire, http  <-  exchange  <-  peer, clock  <-  discovery, slots, want  <-  agent
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@ extern crate std;
 
 pub mod announce;
 pub mod content;
+pub mod domain;
 pub mod exchange;
 pub mod hex;
 pub mod http;
@@ -26,3 +27,6 @@ pub mod record;
 pub mod time;
 pub mod transcript;
 pub mod wire;
+
+#[cfg(test)]
+mod vectors;

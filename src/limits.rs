@@ -79,14 +79,48 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A source that has nothing new says so this often, with an empty record.
 pub const HEARTBEAT: Duration = Duration::from_millis(500);
+/// From a growing file at least this much is sent at once ...
+pub const GROWTH_BATCH: u64 = 16_384;
+/// ... or what is there after this: what each device of a chain adds to the last one's delay.
+pub const GROWTH_LINGER: Duration = Duration::from_millis(10);
 /// A source that sends neither data nor heartbeat for this long is left (promise 3).
 pub const SOURCE_STALL: Duration = Duration::from_secs(2);
 /// A reader that takes no record for this long loses its slot.
 pub const READER_STALL: Duration = Duration::from_secs(5);
+/// A transfer without progress for this long may be displaced by its own device's fail-over.
+pub const SLOT_DISPLACED_AFTER: Duration = Duration::from_secs(1);
 /// A local request may wait this long in all without received bytes; then the internet (promise 3).
 pub const WAIT_WITHOUT_BYTES: Duration = Duration::from_secs(6);
 /// Nobody reachable: the local client is told within this after link-up (promise 3).
 pub const NOBODY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Peers avoided per content: more than ever fail at once on a site; the soonest forgiven makes room.
+pub const AVOIDED: usize = 16;
+/// A peer without a free slot is asked again after this; its slots turn over in seconds.
+pub const AVOID_BUSY: Duration = Duration::from_millis(800);
+/// A peer that has nothing more right now: about one round of progress on its side.
+pub const AVOID_EXHAUSTED: Duration = Duration::from_millis(300);
+/// A peer that broke off or fell silent.
+pub const AVOID_STALLED: Duration = Duration::from_secs(5);
+/// A peer whose record failed its MAC: whoever sits on that path stays there for a while.
+pub const AVOID_CORRUPT: Duration = Duration::from_secs(600);
+/// Between two query rounds while another device prepares to fetch.
+pub const WAIT_ROUND: Duration = Duration::from_millis(200);
+/// Random part of that wait, so that the waiting do not ask in step.
+pub const WAIT_JITTER: Duration = Duration::from_millis(100);
+/// A better placed wanter that does not claim within this has lost its client; it is passed over.
+pub const WANTER_PATIENCE: Duration = Duration::from_millis(1_500);
+/// A claimant or fetcher without progress for this long is passed over; the lease goes to the next (design section 7).
+pub const LEASE_STALL: Duration = Duration::from_secs(3);
+/// Between two announcements of a fetch (design section 7).
+pub const FETCH_BEACON: Duration = Duration::from_millis(250);
+/// After a claim: three quick announcements, so that one lost datagram does not hide it.
+pub const CLAIM_BEACONS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(60)];
+/// Who lost a lease ranks last for this long.
+pub const LOST_LEASE: Duration = Duration::from_secs(600);
+/// Devices remembered per content that also want or fetch it: the best placed are enough to decide.
+pub const RIVALS: usize = 8;
+/// What was heard from a rival counts this long without news.
+pub const RIVAL_LIFETIME: Duration = Duration::from_millis(800);
 /// How long a reason is remembered for the client that asks again.
 pub const REASON_MEMORY: Duration = Duration::from_secs(60);
 /// Query nonces remembered, so that a recorded query is not answered twice.
@@ -98,6 +132,8 @@ pub const NONCES_REMEMBERED: usize = 512;
 pub const LOG_BYTES_PER_SECOND: u32 = 16_384;
 /// Timers later than this mean that the device is too busy to be a good source.
 pub const STARVED: Duration = Duration::from_millis(100);
+/// How long a device that found its timers late ranks last.
+pub const STARVED_MEMORY: Duration = Duration::from_secs(30);
 
 const _: () = assert!(SLOTS_PER_ADDRESS < SLOTS);
 const _: () = assert!(CONNECTIONS_PER_ADDRESS > SLOTS_PER_ADDRESS);

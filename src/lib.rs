@@ -14,6 +14,15 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod announce;
+pub mod content;
+pub mod exchange;
+pub mod hex;
+pub mod http;
+pub mod keys;
 pub mod limits;
 pub mod random;
+pub mod record;
 pub mod time;
+pub mod transcript;
+pub mod wire;

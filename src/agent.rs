@@ -6,13 +6,12 @@
 
 use core::net::Ipv4Addr;
 
-use crate::content::{PublicId, Standing, State};
+use crate::content::{NodeId, PublicId, Standing, State};
 use crate::discovery::{Discovery, Heard, IfIndex, To, Transmit};
 use crate::exchange::{Answer, PeerRequest};
 use crate::handshake::{Answerer, Asker};
 use crate::keys::ContentKeys;
 use crate::limits::{NONCES_REMEMBERED, STARVED, WANTS};
-use crate::node::NodeId;
 use crate::random::Random;
 use crate::slots::Slots;
 use crate::time::{Duration, Instant, Timestamp};
@@ -28,6 +27,17 @@ pub enum Held {
     Part(u64),
     /// All of it.
     Complete(u64),
+}
+
+/// Somebody announced something about a wanted content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// The content.
+    pub id: PublicId,
+    /// Where it was heard.
+    pub interface: IfIndex,
+    /// Who announced it.
+    pub peer: Ipv4Addr,
 }
 
 /// Why a request of the local client cannot be taken up.
@@ -98,7 +108,8 @@ impl Agent {
         self.wired = self.discovery.is_wired();
     }
 
-    /// A datagram arrived; true when a waiting local request should be polled.
+    /// A datagram arrived. Some: a device that knows a wanted content announces something about it; an announcement can be
+    /// recorded and sent again, so ask that device and hand its answer to [`Agent::handle_standing`].
     pub fn handle_datagram(
         &mut self,
         now: Instant,
@@ -106,21 +117,33 @@ impl Agent {
         interface: IfIndex,
         from: Ipv4Addr,
         bytes: &[u8],
-    ) -> bool {
+    ) -> Option<Hint> {
         match self.discovery.handle_datagram(now, received, interface, from, bytes, &mut self.random) {
-            Some(Heard::Announce(announce)) => self.handle_announce(now, from, &announce),
-            None => false,
+            Some(Heard::Announce(announce)) => self.handle_announce(now, interface, from, &announce),
+            None => None,
         }
     }
 
-    fn handle_announce(&mut self, now: Instant, from: Ipv4Addr, announce: &Announce) -> bool {
-        let condition = self.condition(now);
-        let Some(want) = self.wants.iter_mut().find(|want| want.keys().id() == announce.id) else { return false };
-        // Forged by somebody who does not know the content, or an echo of our own.
-        if announce.node == self.node || !want.keys().verify_announce(announce) {
-            return false;
+    fn handle_announce(
+        &mut self,
+        now: Instant,
+        interface: IfIndex,
+        from: Ipv4Addr,
+        announce: &Announce,
+    ) -> Option<Hint> {
+        let node = self.node;
+        let want = self.want_mut(announce.id)?;
+        let ours = announce.node == node;
+        if ours || !want.keys().verify_announce(announce) || !want.takes_hint(now, &announce.standing) {
+            return None;
         }
-        want.handle_standing(now, from, announce.standing, condition)
+        Some(Hint { id: announce.id, interface, peer: from })
+    }
+
+    /// A peer proved its standing when it was asked after a [`Hint`]; true when a waiting local request should be polled.
+    pub fn handle_standing(&mut self, now: Instant, id: PublicId, peer: Ipv4Addr, standing: Standing) -> bool {
+        let condition = self.condition(now);
+        self.want_mut(id).is_some_and(|want| want.handle_standing(now, peer, standing, condition))
     }
 
     /// A timer fired; `due` is when it should have.

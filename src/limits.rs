@@ -113,6 +113,8 @@ pub const WANTER_PATIENCE: Duration = Duration::from_millis(1_500);
 pub const LEASE_STALL: Duration = Duration::from_secs(3);
 /// Between two announcements of a fetch (design section 7).
 pub const FETCH_BEACON: Duration = Duration::from_millis(250);
+/// Between two queries about what was announced of one content, so that recorded announcements cost little.
+pub const HINT_INTERVAL: Duration = Duration::from_millis(150);
 /// After a claim: three quick announcements, so that one lost datagram does not hide it.
 pub const CLAIM_BEACONS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(60)];
 /// Who lost a lease ranks last for this long.

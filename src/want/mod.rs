@@ -20,12 +20,11 @@ mod source;
 
 use core::net::Ipv4Addr;
 
-use crate::content::{Standing, State};
+use crate::content::{NodeId, Standing, State};
 use crate::keys::ContentKeys;
 use crate::limits::{
-    CLAIM_BEACONS, FETCH_BEACON, LEASE_STALL, LOST_LEASE, REASON_MEMORY, WAIT_JITTER, WAIT_ROUND, WAIT_WITHOUT_BYTES,
+    CLAIM_BEACONS, FETCH_BEACON, HINT_INTERVAL, LEASE_STALL, LOST_LEASE, REASON_MEMORY, WAIT_JITTER, WAIT_ROUND, WAIT_WITHOUT_BYTES,
 };
-use crate::node::NodeId;
 use crate::random::Random;
 use crate::rank::{Standpoint, steps};
 use crate::time::{Duration, Instant};
@@ -179,6 +178,7 @@ pub struct Want {
     /// The client knows the reason: it has its 404.
     told: bool,
     lost_at: Option<Instant>,
+    hint_due_at: Instant,
     announced: u32,
     announce_at: Instant,
 }
@@ -202,6 +202,7 @@ impl Want {
             reason: Reason::NobodyHasIt,
             told: false,
             lost_at: None,
+            hint_due_at: Instant::ZERO,
             announced: 0,
             announce_at: Instant::FAR,
         }
@@ -371,6 +372,20 @@ impl Want {
             }
             _ => false,
         }
+    }
+
+    /// Whether an announced standing is worth a query: it could change what this node does, and the last was not just now.
+    pub fn takes_hint(&mut self, now: Instant, standing: &Standing) -> bool {
+        let matters = match self.phase {
+            Phase::Wait { .. } => standing.available > self.offset || standing.state != State::Fetching,
+            Phase::Claim | Phase::Claimed | Phase::Hold { .. } => true,
+            _ => false,
+        };
+        let due = matters && now >= self.hint_due_at;
+        if due {
+            self.hint_due_at = now + HINT_INTERVAL;
+        }
+        due
     }
 
     /// The own `.part` has `available` bytes now.

@@ -130,6 +130,24 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Query nonces remembered, so that a recorded query is not answered twice.
 pub const NONCES_REMEMBERED: usize = 512;
 
+// --- sockets ------------------------------------------------------------------------------------------------
+
+/// TTL of everything sent and the least TTL of everything accepted: a router would have taken one off (RFC 5082).
+pub const LINK_TTL: u8 = 255;
+/// Type-of-service byte of everything sent: the lower-effort DSCP, 000001 (RFC 8622).
+pub const LOWER_EFFORT_TOS: u8 = 0x04;
+/// Queueing priority of everything sent: bulk, the last band of the kernel's default queue (tc-prio(8)).
+pub const BULK_PRIORITY: u8 = 2;
+/// Send and receive buffer of a TCP connection as asked for; the kernel doubles it. Two records, or 1 Gbit/s at 1 ms;
+/// a fixed size bounds the kernel's memory where its own tuning would grow to 6 MiB per connection.
+pub const TCP_BUFFER_BYTES: u32 = 131_072;
+/// Send and receive buffer of the datagram socket as asked for: a probe and a reply from each of 128 peers that boot at once.
+pub const UDP_BUFFER_BYTES: u32 = 131_072;
+/// Datagrams taken in a row before other tasks get their turn, so that a flood does not stop the agent.
+pub const DATAGRAMS_IN_A_ROW: u8 = 16;
+/// Longest name of a network interface (IFNAMSIZ without its NUL).
+pub const INTERFACE_NAME_BYTES: usize = 15;
+
 // --- the device ---------------------------------------------------------------------------------------------
 
 /// Bytes of log per second; beyond that lines are counted, not written.

@@ -1,2 +1,6 @@
 //! The daemon.
+
+#[allow(dead_code)]
+mod net;
+
 fn main() {}

@@ -89,6 +89,8 @@ pub const SOURCE_STALL: Duration = Duration::from_secs(2);
 pub const READER_STALL: Duration = Duration::from_secs(5);
 /// A transfer without progress for this long may be displaced by its own device's fail-over.
 pub const SLOT_DISPLACED_AFTER: Duration = Duration::from_secs(1);
+/// A local client that takes nothing for this long is dropped: longer than an SD card's worst pause.
+pub const LOCAL_STALL: Duration = Duration::from_secs(30);
 /// A local request may wait this long in all without received bytes; then the internet (promise 3).
 pub const WAIT_WITHOUT_BYTES: Duration = Duration::from_secs(6);
 /// Nobody reachable: the local client is told within this after link-up (promise 3).

@@ -189,7 +189,7 @@ async fn connect(device: &Device, target: Target, patience: Duration) -> io::Res
         .interfaces
         .borrow()
         .iter()
-        .find(|interface| interface.index == target.interface)
+        .find(|interface| interface.index == target.interface.0)
         .cloned()
         .ok_or(io::ErrorKind::NetworkUnreachable)?;
     let stream = tcp::connect(&interface, device.mode, target.peer, device.port, patience).await?;

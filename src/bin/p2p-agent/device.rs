@@ -43,6 +43,8 @@ pub struct Device {
     pub tally: Tally,
     /// Raised when the mind may have something new to say.
     pub stirred: Signal,
+    /// Raised when the mind's next deadline may be nearer than it was.
+    pub due: Signal,
     /// Raised when P2P is switched on or off.
     pub switched: Signal,
     /// Whether P2P is on.
@@ -95,6 +97,7 @@ impl Device {
             domain_keys: parts.domain_keys,
             tally: Tally::default(),
             stirred: Signal::default(),
+            due: Signal::default(),
             switched: Signal::default(),
             enabled: Cell::new(false),
             pool: Pool::default(),

@@ -3,40 +3,40 @@
 //! A connection carries any number of queries one after the other (also pipelined) and ends with its first transfer. Nothing is
 //! served before the peer has proved, over this connection's own challenge, that it knows the content.
 
-use std::cell::{Cell, RefCell};
-use std::net::{Ipv4Addr, TcpStream};
+use std::cell::RefCell;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::rc::Rc;
 
 use async_io::{Async, Timer};
-use log::{debug, warn};
-use p2p_agent::agent::Held;
+use log::debug;
 use p2p_agent::content::{ContentMd5, PublicId};
-use p2p_agent::exchange::{Answer, Given, PeerRequest};
+use p2p_agent::discovery::IfIndex;
+use p2p_agent::exchange::{Answer, PeerRequest};
 use p2p_agent::handshake::{Answerer, Granted};
 use p2p_agent::http::parse_request;
 use p2p_agent::keys::ContentKeys;
 use p2p_agent::limits::{
-    CONNECTIONS_PER_ADDRESS, GROWTH_BATCH, GROWTH_LINGER, HEAD_BYTES, HEAD_TIMEOUT, HEARTBEAT, IDLE_TIMEOUT,
-    QUERY_CONNECTIONS, READER_STALL, RECORD_BYTES, SLOTS,
+    CONNECTIONS_PER_ADDRESS, HEAD_BYTES, HEAD_TIMEOUT, HEARTBEAT, IDLE_TIMEOUT, QUERY_CONNECTIONS, READER_STALL, SLOTS,
 };
 use p2p_agent::record::{RECORD_HEADER, Sealer};
 use p2p_agent::slots::{Admission, SlotId};
 use smol::LocalExecutor;
-use smol::future::or;
+use smol::io::AsyncWriteExt as _;
 
 use crate::clock;
 use crate::device::{Device, Lent};
+use crate::disk::{Piece, Reader};
+use crate::net::interfaces::Interface;
 use crate::net::tcp;
-use crate::store::Opened;
-use crate::stream::{HeadInbox, NoHead, await_head, send};
+use crate::stream::{HeadInbox, NoHead, Watchdog, await_head, send};
 use crate::tally::add;
 
 /// Accepts peers until dropped; every connection is a task of `executor`, which is dropped with it.
-pub async fn accept(device: Rc<Device>, executor: Rc<LocalExecutor<'static>>, listener: tcp::Listener) {
+pub async fn accept(device: Rc<Device>, executor: Rc<LocalExecutor<'static>>, listener: Async<TcpListener>) {
     let guests: Rc<Guests> = Rc::default();
     loop {
-        let (stream, from) = match listener.accept().await {
-            Ok(accepted) => accepted,
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
             Err(error) => {
                 // Out of descriptors or the peer is gone already: neither gets better by hurry.
                 debug!("cannot accept a connection: {error}");
@@ -44,13 +44,14 @@ pub async fn accept(device: Rc<Device>, executor: Rc<LocalExecutor<'static>>, li
                 continue;
             }
         };
-        let link = tcp::on_link(&stream, from, &device.interfaces.borrow());
-        let (Some(link), Some(seat)) = (link, guests.admit(from)) else {
+        let admitted = on_link(&device, stream.get_ref())
+            .and_then(|(link, peer)| Some((link, peer, guests.admit(peer)?)));
+        let Some((link, peer, seat)) = admitted else {
             add(&device.tally.connections_refused, 1);
             continue;
         };
-        let (device, local, interface) = (device.clone(), link.address, link.interface);
-        let connection = Connection { device, stream, peer: from, local, interface };
+        let (local, interface) = (link.addr, IfIndex(link.index));
+        let connection = Connection { device: device.clone(), stream, peer, local, interface };
         executor
             .spawn(async move {
                 connection.run().await;
@@ -58,6 +59,14 @@ pub async fn accept(device: Rc<Device>, executor: Rc<LocalExecutor<'static>>, li
             })
             .detach();
     }
+}
+
+/// The link and the neighbour of an accepted connection, made ready for use.
+fn on_link(device: &Device, stream: &TcpStream) -> Option<(Interface, Ipv4Addr)> {
+    let (local, peer) = tcp::addresses(stream).ok()?;
+    tcp::prepare_accepted(stream).ok()?;
+    let link = tcp::on_link(*local.ip(), *peer.ip(), &device.interfaces.borrow())?.clone();
+    Some((link, *peer.ip()))
 }
 
 /// Who is connected: bounded in all and per address.
@@ -96,7 +105,7 @@ struct Connection {
     stream: Async<TcpStream>,
     peer: Ipv4Addr,
     local: Ipv4Addr,
-    interface: p2p_agent::discovery::IfIndex,
+    interface: IfIndex,
 }
 
 /// A query that was answered and may be followed by its GET.
@@ -184,8 +193,8 @@ impl Connection {
             return self.refuse(503).await;
         };
         add(&self.device.tally.transfers_served, 1);
-        let transfer = Transfer { id, keys, file, offset, sent: Rc::default() };
-        if let Err(why) = self.pump(slot.id, buffer, transfer, granted).await {
+        let reader = Reader::new(id, file, offset);
+        if let Err(why) = self.pump(slot.id, buffer, reader, (&keys, granted)).await {
             debug!("transfer to {} ended: {why}", self.peer);
         }
     }
@@ -209,16 +218,17 @@ impl Connection {
         &mut self,
         slot: SlotId,
         mut buffer: Lent<SLOTS>,
-        mut transfer: Transfer,
-        granted: Granted,
+        mut reader: Reader,
+        (keys, granted): (&ContentKeys, Granted),
     ) -> Result<(), &'static str> {
         let nonce = self.device.agent.borrow_mut().random();
-        let (given, mut sealer) = granted.give(&transfer.keys, nonce);
-        let size = transfer.size(&self.device);
-        let head = Given::head::<HEAD_BYTES>(&given, transfer.offset, size).map_err(|_| "no head")?;
+        let (given, mut sealer) = granted.give(keys, nonce);
+        let size = reader.size(&self.device);
+        let head = given.head::<HEAD_BYTES>(reader.offset(), size).map_err(|_| "no head")?;
         send(&mut self.stream, &head, READER_STALL).await.map_err(|_| "the reader is gone")?;
+        let mut watchdog = Watchdog::default();
         loop {
-            let step = transfer.next(&self.device, &mut buffer).await?;
+            let step = reader.next(&self.device, &mut buffer).await?;
             let (length, last) = match step {
                 Piece::Data { length, last } => (length, last),
                 Piece::Heartbeat => (0, false),
@@ -229,7 +239,8 @@ impl Connection {
                 return Err("the slot is lost");
             }
             let message = seal(&mut sealer, &mut buffer, length, last).ok_or("no record")?;
-            send(&mut self.stream, message, READER_STALL).await.map_err(|_| "the reader is gone or too slow")?;
+            let sent = watchdog.limit(READER_STALL, self.stream.write_all(message)).await;
+            sent.map_err(|_| "the reader is gone or too slow")?;
             self.device.agent.borrow_mut().slots.handle_progress(clock::now(), slot, length as u64);
             add(&self.device.tally.to_peers, length as u64);
             if last {
@@ -255,74 +266,4 @@ fn seal<'a>(sealer: &mut Sealer, buffer: &'a mut [u8], length: usize, last: bool
     let (header, data) = buffer.split_first_chunk_mut::<RECORD_HEADER>()?;
     *header = sealer.seal(data.get_mut(..length)?, last).ok()?;
     buffer.get(..RECORD_HEADER + length)
-}
-
-enum Piece {
-    Data { length: usize, last: bool },
-    Heartbeat,
-    Exhausted,
-}
-
-/// The disk side of a transfer: what is there, and then what comes.
-struct Transfer {
-    id: PublicId,
-    keys: ContentKeys,
-    file: Opened,
-    offset: u64,
-    sent: Rc<Cell<bool>>,
-}
-
-impl Transfer {
-    /// Total size where it is known: of a complete file, or told by whoever wants it here.
-    fn size(&mut self, device: &Device) -> Option<u64> {
-        match self.file.available() {
-            Ok(extent) if extent.complete => Some(extent.available),
-            _ => device.agent.borrow().want(self.id).and_then(p2p_agent::want::Want::size),
-        }
-    }
-
-    /// Puts the next piece behind the header in `buffer`, waiting for a growing file if need be.
-    async fn next(&mut self, device: &Device, buffer: &mut [u8]) -> Result<Piece, &'static str> {
-        let waits_since = clock::now();
-        loop {
-            let seen = device.store.growth();
-            let extent = self.file.available().map_err(|gone| {
-                warn!("a file changed while it was served: {gone}");
-                "the file changed"
-            })?;
-            let total = if extent.complete { Some(extent.available) } else { self.size(device) };
-            let ready = extent.available.saturating_sub(self.offset);
-            let ends = total.is_some_and(|total| total <= extent.available);
-            let waited = clock::now().since(waits_since);
-            // Small pieces of a growing file are gathered for a moment: a record costs a MAC and two system calls.
-            if ready > 0 && (ready >= GROWTH_BATCH || ends || waited >= GROWTH_LINGER) {
-                let length = usize::try_from(ready).unwrap_or(RECORD_BYTES).min(RECORD_BYTES);
-                let data = buffer.get_mut(RECORD_HEADER..RECORD_HEADER + length).ok_or("no buffer")?;
-                let count = self.file.read_at(self.offset, data).await.map_err(|_| "the file cannot be read")?;
-                if count == 0 {
-                    return Err("the file ended early");
-                }
-                self.offset += count as u64;
-                let last = total == Some(self.offset);
-                self.sent.set(last);
-                return Ok(Piece::Data { length: count, last });
-            }
-            if ends && !self.sent.get() {
-                self.sent.set(true);
-                return Ok(Piece::Data { length: 0, last: true });
-            }
-            let live = device.agent.borrow().want(self.id).is_some_and(p2p_agent::want::Want::is_live);
-            if ready == 0 && !live && waited >= GROWTH_LINGER {
-                return Ok(Piece::Exhausted);
-            }
-            if ready == 0 && waited >= HEARTBEAT {
-                return Ok(Piece::Heartbeat);
-            }
-            let patience = if ready > 0 || !live { GROWTH_LINGER } else { HEARTBEAT };
-            or(device.store.grown(seen), async {
-                Timer::after(patience.saturating_sub(waited)).await;
-            })
-            .await;
-        }
-    }
 }

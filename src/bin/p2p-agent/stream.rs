@@ -17,6 +17,27 @@ pub async fn within<T>(span: Duration, work: impl Future<Output = io::Result<T>>
     .await
 }
 
+/// One timer that bounds many operations one after the other; cheaper than a new timer for each.
+pub struct Watchdog(Timer);
+
+impl Default for Watchdog {
+    fn default() -> Self {
+        Self(Timer::never())
+    }
+}
+
+impl Watchdog {
+    /// Runs `work` for at most `span`.
+    pub async fn limit<T>(&mut self, span: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        self.0.set_after(span);
+        or(work, async {
+            (&mut self.0).await;
+            Err(io::ErrorKind::TimedOut.into())
+        })
+        .await
+    }
+}
+
 /// Bytes received and not yet used: the head of the next message, and what came with it.
 pub struct Inbox<const N: usize> {
     bytes: [u8; N],
@@ -61,13 +82,25 @@ impl<const N: usize> Inbox<N> {
         Ok(count)
     }
 
-    /// Fills `out`, first from what is pending, then from the stream.
-    pub async fn read_exact(&mut self, stream: &mut (impl AsyncRead + Unpin), out: &mut [u8]) -> io::Result<()> {
+    /// Fills `out`, first from what is pending, then from the stream, which may fall silent for `stall`.
+    pub async fn fill(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        out: &mut [u8],
+        (watchdog, stall): (&mut Watchdog, Duration),
+    ) -> io::Result<()> {
         let ready = self.pending().len().min(out.len());
         let (first, rest) = out.split_at_mut(ready);
         first.copy_from_slice(self.pending().get(..ready).unwrap_or_default());
         self.consume(ready);
-        stream.read_exact(rest).await
+        let mut filled = 0;
+        while let Some(room) = rest.get_mut(filled..).filter(|room| !room.is_empty()) {
+            match watchdog.limit(stall, stream.read(room)).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => filled += count,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -15,13 +15,16 @@
 extern crate std;
 
 pub mod announce;
+pub mod clock;
 pub mod content;
+pub mod discovery;
 pub mod domain;
 pub mod exchange;
 pub mod hex;
 pub mod http;
 pub mod keys;
 pub mod limits;
+pub mod peer;
 pub mod random;
 pub mod record;
 pub mod time;

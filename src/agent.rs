@@ -7,11 +7,12 @@
 use core::net::Ipv4Addr;
 
 use crate::content::{NodeId, PublicId, Standing, State};
-use crate::discovery::{Discovery, Heard, IfIndex, To, Transmit};
+use crate::discovery::{Discovery, Heard, InterfaceUp, To};
 use crate::exchange::{Answer, PeerRequest};
 use crate::handshake::{Answerer, Asker};
 use crate::keys::ContentKeys;
-use crate::limits::{NONCES_REMEMBERED, STARVED, WANTS};
+use crate::limits::{DATAGRAM_BYTES, LINK_UP_PROBES, NONCES_REMEMBERED, QUERY_TIMEOUT, STARVED, STARVED_MEMORY, WANTS};
+pub use crate::peer::IfIndex;
 use crate::random::Random;
 use crate::slots::Slots;
 use crate::time::{Duration, Instant, Timestamp};
@@ -61,7 +62,21 @@ pub struct Agent {
     nonces: heapless::Deque<[u8; 16], NONCES_REMEMBERED>,
     late_at: Option<Instant>,
     may_fetch: bool,
+    /// The link that came up last is a wire.
     wired: bool,
+    /// By then whoever is there has answered the first probes.
+    settled_at: Instant,
+}
+
+/// A datagram to send now, to the agent's port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Through this interface; through each when None.
+    pub interface: Option<IfIndex>,
+    /// To whom.
+    pub to: To,
+    /// The whole datagram.
+    pub bytes: [u8; DATAGRAM_BYTES],
 }
 
 impl Agent {
@@ -77,6 +92,7 @@ impl Agent {
             late_at: None,
             may_fetch: true,
             wired: true,
+            settled_at: Instant::ZERO,
             random,
         }
     }
@@ -98,14 +114,16 @@ impl Agent {
 
     /// An interface is there with this address.
     pub fn handle_interface_up(&mut self, now: Instant, index: IfIndex, address: Ipv4Addr, prefix: u8, wired: bool) {
-        self.discovery.handle_interface_up(now, index, address, prefix, wired);
-        self.wired = self.discovery.is_wired();
+        if self.discovery.handle_interface_up(now, index, address, prefix, wired) == InterfaceUp::Started {
+            let [.., last] = LINK_UP_PROBES;
+            self.settled_at = now + last + QUERY_TIMEOUT;
+            self.wired = wired;
+        }
     }
 
     /// An interface is gone, with everybody behind it.
     pub fn handle_interface_down(&mut self, now: Instant, index: IfIndex) {
         self.discovery.handle_interface_down(now, index);
-        self.wired = self.discovery.is_wired();
     }
 
     /// A datagram arrived. Some: a device that knows a wanted content announces something about it; an announcement can be
@@ -118,10 +136,9 @@ impl Agent {
         from: Ipv4Addr,
         bytes: &[u8],
     ) -> Option<Hint> {
-        match self.discovery.handle_datagram(now, received, interface, from, bytes, &mut self.random) {
-            Some(Heard::Announce(announce)) => self.handle_announce(now, interface, from, &announce),
-            None => None,
-        }
+        let heard = self.discovery.handle_datagram(now, received, interface, from, bytes, &mut self.random)?;
+        let Heard::Announce { interface, from, announce } = heard;
+        self.handle_announce(now, interface, from, &announce)
     }
 
     fn handle_announce(
@@ -166,18 +183,19 @@ impl Agent {
     /// The next datagram to send, if any.
     pub fn poll_transmit(&mut self, now: Instant, wall: Timestamp) -> Option<Transmit> {
         if let Some(transmit) = self.discovery.poll_transmit(now, wall) {
-            return Some(transmit);
+            return Some(Transmit { interface: Some(transmit.interface), to: transmit.to, bytes: transmit.bytes });
         }
         let condition = self.condition(now);
-        let node = self.node;
-        let (announce, id) = self.wants.iter_mut().find_map(|want| {
+        let Self { node, random, wants, .. } = self;
+        let announce = wants.iter_mut().find_map(|want| {
             let standing = want.poll_announce(now, condition)?;
-            let mut announce = Announce { node, id: want.keys().id(), standing, nonce: self.random.bytes(), mac: [0; 16] };
+            let id = want.keys().id();
+            let mut announce =
+                Announce { node: *node, id, standing, claimed_ms: 0, nonce: random.bytes(), mac: [0; 16] };
             announce.mac = want.keys().announce_mac(&announce);
-            Some((announce, want.keys().id()))
+            Some(announce)
         })?;
-        let mut bytes = [0; crate::limits::DATAGRAM_BYTES];
-        debug_assert_eq!(announce.id, id);
+        let mut bytes = [0; DATAGRAM_BYTES];
         Datagram::Announce(announce).encode(&mut bytes);
         Some(Transmit { interface: None, to: To::Broadcast, bytes })
     }
@@ -195,7 +213,7 @@ impl Agent {
     ) -> Option<(Answerer, Answer, bool)> {
         let mut answerer = Answerer::accept(keys, from, to, query).ok()?;
         let PeerRequest::Query { nonce, asker, .. } = query else { return None };
-        if self.nonces.contains(nonce) {
+        if self.nonces.iter().any(|seen| seen == nonce) {
             return None;
         }
         if self.nonces.is_full() {
@@ -265,8 +283,8 @@ impl Agent {
 
     /// What to do next for a want; None when it is not known (any more).
     pub fn poll_want(&mut self, now: Instant, id: PublicId) -> Option<Step> {
-        let peers = self.discovery.peers().usable().count();
-        let settled_at = self.discovery.settled_at();
+        let peers = self.discovery.peers().routable().count();
+        let settled_at = self.settled_at;
         Some(self.want_mut(id)?.poll(now, peers, settled_at))
     }
 
@@ -334,14 +352,14 @@ impl Agent {
 
     /// How long to wait for this peer's answer.
     pub fn patience(&self, peer: Ipv4Addr) -> Duration {
-        let delay = self.discovery.peers().get(peer).and_then(|peer| peer.delay).unwrap_or_default();
-        crate::limits::QUERY_TIMEOUT + delay.min(crate::limits::QUERY_TIMEOUT)
+        let delay = self.discovery.peers().iter().find(|known| known.addr == peer).and_then(|known| known.delay());
+        QUERY_TIMEOUT + delay.unwrap_or_default().min(QUERY_TIMEOUT)
     }
 
     fn condition(&self, now: Instant) -> Condition {
         let fetching = self.wants.iter().filter(|want| want.is_fetching()).count();
         Condition {
-            starved: self.late_at.is_some_and(|at| now.since(at) < crate::limits::STARVED_MEMORY),
+            starved: self.late_at.is_some_and(|at| now.since(at) < STARVED_MEMORY),
             may_fetch: self.may_fetch,
             wired: self.wired,
             fetching: u8::try_from(fetching).unwrap_or(u8::MAX),

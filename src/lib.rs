@@ -31,5 +31,10 @@ pub mod time;
 pub mod transcript;
 pub mod wire;
 
+pub mod agent;
+pub mod handshake;
+pub mod rank;
+pub mod slots;
 #[cfg(test)]
 mod vectors;
+pub mod want;

@@ -182,12 +182,41 @@ pub const DATAGRAMS_IN_A_ROW: u8 = 16;
 /// Longest name of a network interface (IFNAMSIZ without its NUL).
 pub const INTERFACE_NAME_BYTES: usize = 15;
 
+// --- the content directory ----------------------------------------------------------------------------------
+
+/// Bytes of `MD5SUMS` that are read: 512 for each content that may be listed.
+pub const SUMS_BYTES: u64 = 512 * CONTENTS as u64;
+/// Longest line of `MD5SUMS`; the kernel's own limit for a path is as much. Longer lines are skipped and counted.
+pub const SUMS_LINE_BYTES: usize = 4_096;
+/// How often the content directory is compared with what its path names now, so that a remount is noticed.
+pub const DIRECTORY_CHECK: Duration = Duration::from_secs(3);
+/// Least time between two scans of the directory, whatever happens in it. 8,192 names are read in some milliseconds.
+pub const RESCAN_PAUSE: Duration = Duration::from_millis(250);
+/// Pause after a batch of directory events: the kernel merges the writes of that time into one event.
+pub const EVENT_PAUSE: Duration = Duration::from_millis(5);
+/// Bytes of directory events taken at once; room for some hundred content names.
+pub const EVENT_BYTES: usize = 16_384;
+/// A follower looks at its growing file this often even if no event says so: some file systems have none.
+pub const GROWTH_POLL: Duration = Duration::from_millis(250);
+/// Asked of the kernel ahead of a cold read: a few records, so that the next ones are warm.
+pub const READ_AHEAD_BYTES: u64 = 4 * RECORD_BYTES as u64;
+/// Read at once where a read cannot be told not to wait: under a millisecond on an SD card.
+pub const READ_CHUNK_BYTES: usize = 16_384;
+/// First wait for a cold page; it doubles up to 16 times this.
+pub const READ_WAIT: Duration = Duration::from_millis(1);
+/// Waits for a cold page (half a second in all) until one chunk is read the plain way.
+pub const READ_TRIES: u32 = 36;
+
 // --- the device ---------------------------------------------------------------------------------------------
 
 /// Bytes of log per second; beyond that lines are counted, not written.
 pub const LOG_BYTES_PER_SECOND: u32 = 16_384;
 /// Timers later than this mean that the device is too busy to be a good source.
 pub const STARVED: Duration = Duration::from_millis(100);
+/// How often the file no-p2p is looked for: off is off within a second, at two system calls a second.
+pub const SWITCH_CHECK: Duration = Duration::from_millis(400);
+/// How often the interfaces are listed even if nothing announced a change.
+pub const INTERFACE_CHECK: Duration = Duration::from_secs(10);
 /// How long a device that found its timers late ranks last.
 pub const STARVED_MEMORY: Duration = Duration::from_secs(30);
 
@@ -208,3 +237,5 @@ const _: () =
 const _: () = assert!(SOURCES.is_power_of_two());
 // A stalled source is noticed, and another one asked, within three seconds.
 const _: () = assert!(SOURCE_STALL.as_millis() + 2 * QUERY_TIMEOUT.as_millis() < 3_000);
+// The content index counts in 16 bits, and remembers a line of `MD5SUMS` in 32.
+const _: () = assert!(CONTENTS < u16::MAX as usize && SUMS_BYTES < u32::MAX as u64);

@@ -23,7 +23,8 @@ use core::net::Ipv4Addr;
 use crate::content::{NodeId, Standing, State};
 use crate::keys::ContentKeys;
 use crate::limits::{
-    CLAIM_BEACONS, FETCH_BEACON, HINT_INTERVAL, LEASE_STALL, LOST_LEASE, REASON_MEMORY, WAIT_JITTER, WAIT_ROUND, WAIT_WITHOUT_BYTES,
+    CLAIM_BEACONS, FETCH_BEACON, HINT_INTERVAL, LEASE_STALL, LOST_LEASE, REASON_MEMORY, WAIT_JITTER, WAIT_ROUND,
+    WAIT_WITHOUT_BYTES,
 };
 use crate::random::Random;
 use crate::rank::{Standpoint, steps};
@@ -150,11 +151,18 @@ pub struct Condition {
 enum Phase {
     Ask,
     Asked,
-    Follow { peer: Ipv4Addr, alternative: bool },
-    Wait { until: Instant },
+    Follow {
+        peer: Ipv4Addr,
+        alternative: bool,
+    },
+    Wait {
+        until: Instant,
+    },
     Claim,
     Claimed,
-    Hold { moved_at: Instant },
+    Hold {
+        moved_at: Instant,
+    },
     /// Nothing under way; the reason is remembered.
     Over,
 }
@@ -288,14 +296,16 @@ impl Want {
         let claimant = self.rivals.best(now, &[State::Claiming]).is_some_and(|(_, s)| !claimed || s.rank > own);
         let wanter = !claimed && self.rivals.any_above(now, &[State::Wanting], own);
         // A source that is only avoided for a moment is worth waiting for.
-        let resting = answers.iter().any(|answer| answer.is_source(self.offset, self.attempt)) && self.trouble_is_brief();
+        let resting =
+            answers.iter().any(|answer| answer.is_source(self.offset, self.attempt)) && self.trouble_is_brief();
         if taken || claimant || wanter || resting || !condition.may_fetch && self.rivals.any(now) {
             let jitter = random.below(WAIT_JITTER.as_micros() as u64);
             self.enter(now, Phase::Wait { until: now + WAIT_ROUND + Duration::from_micros(jitter) });
         } else if !claimed {
             self.enter(now, Phase::Claim);
         } else {
-            let alone = if round.asked > 0 && round.silent == round.asked { Reason::Timeout } else { Reason::NobodyHasIt };
+            let alone =
+                if round.asked > 0 && round.silent == round.asked { Reason::Timeout } else { Reason::NobodyHasIt };
             let reason = if self.rivals.any(now) { Reason::Elected } else { alone };
             self.hold(now, self.trouble.unwrap_or(reason));
         }

@@ -3,7 +3,7 @@
 use core::net::Ipv4Addr;
 
 use crate::content::{Rank, Standing, State};
-use crate::limits::{LEASE_STALL, RIVALS, RIVAL_LIFETIME, WANTER_PATIENCE};
+use crate::limits::{LEASE_STALL, RIVAL_LIFETIME, RIVALS, WANTER_PATIENCE};
 use crate::time::Instant;
 
 /// One other device.

@@ -5,7 +5,7 @@ use core::cmp::Reverse;
 use core::net::Ipv4Addr;
 
 use crate::content::{Standing, State};
-use crate::limits::{AVOIDED, AVOID_BUSY, AVOID_CORRUPT, AVOID_EXHAUSTED, AVOID_STALLED};
+use crate::limits::{AVOID_BUSY, AVOID_CORRUPT, AVOID_EXHAUSTED, AVOID_STALLED, AVOIDED};
 use crate::random::Random;
 use crate::time::{Duration, Instant};
 
@@ -128,19 +128,20 @@ mod tests {
 
     fn chosen(answers: &[Answered], offset: u64) -> Option<u8> {
         let mut random = Random::from_seed([0; 16]);
-        choose(answers.iter(), offset, 1, &Avoided::default(), Instant::ZERO, &mut random)
-            .map(|a| a.peer.octets()[3])
+        choose(answers.iter(), offset, 1, &Avoided::default(), Instant::ZERO, &mut random).map(|a| a.peer.octets()[3])
     }
 
     #[test]
     fn the_least_active_peer_is_chosen() {
-        let answers = [answer(1, State::Complete, 9, 3), answer(2, State::Complete, 9, 1), answer(3, State::Complete, 9, 2)];
+        let answers =
+            [answer(1, State::Complete, 9, 3), answer(2, State::Complete, 9, 1), answer(3, State::Complete, 9, 2)];
         assert_eq!(chosen(&answers, 0), Some(2));
     }
 
     #[test]
     fn equally_active_peers_are_told_apart_by_wire_then_progress_then_delay() {
-        let mut answers = [answer(1, State::Partial, 50, 0), answer(2, State::Partial, 70, 0), answer(3, State::Partial, 70, 0)];
+        let mut answers =
+            [answer(1, State::Partial, 50, 0), answer(2, State::Partial, 70, 0), answer(3, State::Partial, 70, 0)];
         answers.iter_mut().for_each(|a| a.standing.attempt = 1);
         answers[1].delay = Duration::from_millis(9);
         assert_eq!(chosen(&answers, 0), Some(3));

@@ -92,7 +92,7 @@ struct Target {
     peer: Ipv4Addr,
     wired: bool,
     delay: Duration,
-    interface: p2p_agent::discovery::IfIndex,
+    interface: p2p_agent::agent::IfIndex,
 }
 
 /// Asks every peer at once and waits for each answer or its timeout.
@@ -221,8 +221,11 @@ async fn read_head<T>(
         Err(NoHead::Closed) => return Err(io::ErrorKind::UnexpectedEof.into()),
         Err(NoHead::Refused(_)) => return Err(io::ErrorKind::InvalidData.into()),
     }
-    let Ok(Some(response)) = parse_response(line.inbox.pending()) else { return Err(io::ErrorKind::InvalidData.into()) };
+    let Ok(Some(response)) = parse_response(line.inbox.pending()) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
     let (used, parsed) = (response.head_bytes, parse(&response));
+    drop(response);
     line.inbox.consume(used);
     parsed.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
@@ -244,7 +247,14 @@ impl Found {
     }
 
     /// Asks for the bytes from `offset` on.
-    pub async fn take(mut self, device: &Device, id: PublicId, keys: &ContentKeys, offset: u64, alternative: bool) -> Taken {
+    pub async fn take(
+        mut self,
+        device: &Device,
+        id: PublicId,
+        keys: &ContentKeys,
+        offset: u64,
+        alternative: bool,
+    ) -> Taken {
         debug_assert_eq!(id, keys.id());
         let request: PeerRequest = self.asker.take(keys, offset, alternative);
         let Ok(head) = request.head::<HEAD_BYTES>(self.line.peer) else { return Taken::Refused };

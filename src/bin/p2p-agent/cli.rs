@@ -168,16 +168,16 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             Long("never-fetch") => options.never_fetch = true,
             Long("log") => {
                 let text = text(&mut parser, "--log")?;
-                options.log = text.parse().map_err(|_| {
-                    format!("--log takes off, error, warn, info or debug, not \"{text}\".")
-                })?;
+                options.log = text
+                    .parse()
+                    .map_err(|_| format!("--log takes off, error, warn, info or debug, not \"{text}\"."))?;
             }
             Long("json") => json = true,
             Value(word) if verb.is_none() => verb = Some(word.to_string_lossy().into_owned()),
             Value(word) if verb.as_deref() == Some("explain") && md5.is_none() => {
                 md5 = Some(word.to_string_lossy().into_owned());
             }
-            other => return Err(format!("{} See p2p-agent --help.", other.unexpected())),
+            other => return Err(sentence(other.unexpected())),
         }
     }
     if options.address.is_some() && !options.interfaces.is_empty() {
@@ -192,7 +192,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             Some(Some(md5)) => Ok(ask(format!("/v1/explain/{md5}"))),
             _ => Err("explain takes the content's MD5 as 32 lower-case hexadecimal digits.".into()),
         },
-        Some(other) => Err(format!("\"{other}\" is no command; say run, check, status or explain. See p2p-agent --help.")),
+        Some(other) => {
+            Err(format!("\"{other}\" is no command; say run, check, status or explain. See p2p-agent --help."))
+        }
         None => Err("Say what to do: run, check, status or explain. See p2p-agent --help.".into()),
     }
 }
@@ -259,7 +261,7 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<Command, String> {
-        parse(std::iter::once("p2p-agent").chain(line.split_whitespace()).map(OsString::from))
+        parse(line.split_whitespace().map(OsString::from))
     }
 
     #[test]

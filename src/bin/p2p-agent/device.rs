@@ -16,7 +16,7 @@ use crate::clock;
 use crate::net::Mode;
 use crate::net::interfaces::Interfaces;
 use crate::pace::Pace;
-use crate::store::signal::Signal;
+use crate::store::Signal;
 use crate::store::{Kind, Store};
 use crate::tally::Tally;
 

@@ -144,7 +144,9 @@ pub async fn respond(
     request: Request,
     mut buffer: Lent<RELAYS>,
 ) -> Result<(), Option<Problem>> {
-    let Ok(Some(mut file)) = device.store.open_content(&request.md5) else { return Err(Some(Problem::ServedElsewhere)) };
+    let Ok(Some(mut file)) = device.store.open_content(&request.md5) else {
+        return Err(Some(Problem::ServedElsewhere));
+    };
     let extent = file.available().map_err(|_| Some(Problem::ServedElsewhere))?;
     if extent.complete && request.offset >= extent.available && extent.available > 0 {
         return Err(Some(Problem::BeyondEnd(extent.available)));

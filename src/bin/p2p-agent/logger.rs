@@ -46,7 +46,8 @@ impl Log for StderrLog {
         let mut stderr = std::io::stderr().lock();
         if budget.since.elapsed().as_secs() >= 1 {
             if budget.dropped > 0 {
-                let _ = writeln!(stderr, "WARN  {} log lines dropped: more than the budget of one second", budget.dropped);
+                let _ =
+                    writeln!(stderr, "WARN  {} log lines dropped: more than the budget of one second", budget.dropped);
             }
             *budget = Budget { since: Instant::now(), written: 0, dropped: 0 };
         }

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use async_io::{Async, Timer};
-use log::{debug, info, warn};
+use log::{debug, warn};
 use md5::{Digest, Md5};
 use p2p_agent::agent::Refused;
 use p2p_agent::content::{ContentMd5, PublicId};
@@ -187,7 +187,17 @@ impl Relay<'_> {
                     let stirred = self.device.stirred.past(seen);
                     let wait = or(stirred, async { _ = Timer::at(clock::deadline(until)).await });
                     let wait = or(wait, self.device.off());
-                    let gone = or(async { wait.await; false }, async { client_gone(stream).await; true }).await;
+                    let gone = or(
+                        async {
+                            wait.await;
+                            false
+                        },
+                        async {
+                            client_gone(stream).await;
+                            true
+                        },
+                    )
+                    .await;
                     if gone {
                         return Err(Stop::Abort);
                     }
@@ -209,7 +219,12 @@ impl Relay<'_> {
 
     async fn query(&mut self, stream: &Async<UnixStream>) -> Result<Vec<Found>, Stop> {
         let asked = async { Some(ask::round(self.device, &self.md5).await) };
-        let (round, found) = or(asked, async { client_gone(stream).await; None }).await.ok_or(Stop::Abort)?;
+        let (round, found) = or(asked, async {
+            client_gone(stream).await;
+            None
+        })
+        .await
+        .ok_or(Stop::Abort)?;
         let answers: Vec<Answered> = found.iter().map(|found| found.answered).collect();
         self.device.agent.borrow_mut().handle_round(clock::now(), self.id, round, &answers);
         Ok(found)

@@ -5,12 +5,12 @@
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use async_io::{Async, Timer};
 use log::debug;
+use p2p_agent::agent::IfIndex;
 use p2p_agent::content::{ContentMd5, PublicId};
-use p2p_agent::discovery::IfIndex;
 use p2p_agent::exchange::{Answer, PeerRequest};
 use p2p_agent::handshake::{Answerer, Granted};
 use p2p_agent::http::parse_request;
@@ -32,7 +32,7 @@ use crate::stream::{HeadInbox, NoHead, Watchdog, await_head, send};
 use crate::tally::add;
 
 /// Accepts peers until dropped; every connection is a task of `executor`, which is dropped with it.
-pub async fn accept(device: Rc<Device>, executor: Rc<LocalExecutor<'static>>, listener: Async<TcpListener>) {
+pub async fn accept(device: Rc<Device>, executor: Weak<LocalExecutor<'static>>, listener: Async<TcpListener>) {
     let guests: Rc<Guests> = Rc::default();
     loop {
         let stream = match listener.accept().await {
@@ -44,14 +44,16 @@ pub async fn accept(device: Rc<Device>, executor: Rc<LocalExecutor<'static>>, li
                 continue;
             }
         };
-        let admitted = on_link(&device, stream.get_ref())
-            .and_then(|(link, peer)| Some((link, peer, guests.admit(peer)?)));
+        let admitted =
+            on_link(&device, stream.get_ref()).and_then(|(link, peer)| Some((link, peer, guests.admit(peer)?)));
         let Some((link, peer, seat)) = admitted else {
             add(&device.tally.connections_refused, 1);
             continue;
         };
         let (local, interface) = (link.addr, IfIndex(link.index));
         let connection = Connection { device: device.clone(), stream, peer, local, interface };
+        // Without it P2P is being switched off.
+        let Some(executor) = executor.upgrade() else { return };
         executor
             .spawn(async move {
                 connection.run().await;
@@ -129,6 +131,7 @@ impl Connection {
             let Ok(Some(head)) = parse_request(inbox.pending()) else { return };
             let (used, keep_alive) = (head.head_bytes, head.keep_alive);
             let request = PeerRequest::parse(&head);
+            drop(head);
             inbox.consume(used);
             let answered = match request {
                 Err(error) => return self.refuse(error.status()).await,

@@ -223,6 +223,10 @@ mod tests {
             routed.send_to(b"far", (B, port)).unwrap();
             routed.send_to(b"far", (LOOPBACK_BROADCAST, port)).unwrap();
         }
+        for socket in [&a.socket, &b.socket, b.broadcasts.as_ref().unwrap()] {
+            let nothing = ancillary::receive(socket, &mut [0; 64]).unwrap_err();
+            assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock, "the kernel's filter already keeps it out");
+        }
         assert_eq!((hear(&a), hear(&b)), (None, None));
         routed.set_ttl(255).unwrap();
         routed.send_to(b"near", (B, port)).unwrap();

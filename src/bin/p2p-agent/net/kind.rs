@@ -67,44 +67,17 @@ fn is_inner_bridge(sysfs: &Path, dir: &Path) -> bool {
     !names.any(|port| port.to_str().is_some_and(|port| !is_named_like_a_detour(port) && !is_detour(sysfs, port)))
 }
 
-/// Names that tunnels, VPNs, modems, containers and hypervisors give to their interfaces.
+/// Names that tunnels, VPNs, modems, containers and hypervisors give to interfaces which look like Ethernet. (Those that do
+/// not, from `sit0` to `gre0`, are out by their hardware type, so names as short need not be guessed at.)
 fn is_named_like_a_detour(name: &str) -> bool {
-    const PREFIXES: [&str; 33] = [
-        "tun",
-        "tap",
-        "wg",
-        "ppp",
-        "ipsec",
-        "vti",
-        "gre",
-        "sit",
-        "ip6",
-        "tailscale",
-        "zt",
-        "nebula",
-        "vxlan",
-        "geneve", // tunnels
-        "wwan",
-        "rmnet",
-        "docker",
-        "podman",
-        "cni",
-        "nerdctl",
-        "cali",
-        "cilium",
-        "flannel",
-        "kube",
-        "veth", // modems, containers
-        "lxc",
-        "lxd",
-        "incus",
-        "virbr",
-        "vnet",
-        "vmnet",
-        "vboxnet",
-        "ifb", // virtual machines, traffic control
-    ];
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || is_docker_network(name)
+    const TUNNELS: [&str; 11] =
+        ["tun", "tap", "wg", "zt", "tailscale", "vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ppp"];
+    const MODEMS: [&str; 2] = ["wwan", "rmnet"];
+    const CONTAINERS: [&str; 12] =
+        ["docker", "podman", "cni", "nerdctl", "cali", "cilium", "flannel", "kube", "veth", "lxc", "lxd", "incus"];
+    const VIRTUAL_MACHINES: [&str; 4] = ["virbr", "vnet", "vmnet", "vboxnet"];
+    let mut prefixes = TUNNELS.iter().chain(&MODEMS).chain(&CONTAINERS).chain(&VIRTUAL_MACHINES);
+    prefixes.any(|prefix| name.starts_with(prefix)) || is_docker_network(name)
 }
 
 /// Docker's own networks: `br-` and the first twelve hex digits of their id. `br-lan` is not one.
@@ -134,7 +107,7 @@ mod tests {
 
     #[test]
     fn without_sysfs_the_name_decides() {
-        for lan in ["eth0", "end0", "enp3s0", "enxb827eb000000", "br0", "br-lan", "bond0", "eth0.5", "usb0"] {
+        for lan in ["eth0", "end0", "enp3s0", "enxb827eb000000", "br0", "br-lan", "bond0", "eth0.5", "usb0", "site"] {
             assert_eq!(without_sysfs(lan), Kind { by_default: true, wired: true, link_mbit: None }, "{lan}");
         }
         for detour in [

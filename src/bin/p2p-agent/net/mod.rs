@@ -17,6 +17,8 @@ mod ancillary;
 pub mod interfaces;
 mod kind;
 pub mod link_watch;
+#[cfg(test)]
+mod namespace;
 mod options;
 pub mod tcp;
 pub mod udp;

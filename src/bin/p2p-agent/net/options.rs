@@ -97,3 +97,19 @@ unsafe fn set_raw<T>(socket: &impl AsFd, level: c_int, name: c_int, value: &T) -
     let result = unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(value).cast(), length) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// What the kernel made of an option, for tests.
+#[cfg(test)]
+pub fn get_int(socket: &impl AsFd, level: c_int, name: c_int) -> io::Result<c_int> {
+    let (mut value, mut length) = (0, size_of::<c_int>() as libc::socklen_t);
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the pointers are to a live int and its length.
+    let result = unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &mut length) };
+    if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes the TTL filter away, for the test of the second check.
+#[cfg(test)]
+pub fn without_filter(socket: &impl AsFd) -> io::Result<()> {
+    set_int(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0)
+}

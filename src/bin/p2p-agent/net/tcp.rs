@@ -113,3 +113,150 @@ fn bind_to_device(socket: &OwnedFd, interface: &Interface) -> io::Result<()> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Shutdown;
+    use std::time::Instant;
+
+    use smol::future::block_on;
+    use smol::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::super::interfaces::loopback;
+    use super::*;
+
+    const A: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+    const B: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+    const SOON: Duration = Duration::from_millis(500);
+
+    fn free_port() -> u16 {
+        TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
+    }
+
+    async fn connected(port: u16) -> (Async<TcpStream>, Async<TcpStream>) {
+        let listener = listen(Mode::Loopback(B), port).unwrap();
+        let client = connect(&loopback(A).unwrap(), Mode::Loopback(A), B, port, SOON).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        prepare_accepted(server.get_ref()).unwrap();
+        (client, server)
+    }
+
+    #[test]
+    fn two_neighbours_exchange_bytes_from_their_own_addresses() {
+        block_on(async {
+            let port = free_port();
+            let (mut client, mut server) = connected(port).await;
+            let (local, peer) = addresses(server.get_ref()).unwrap();
+            assert_eq!((*local.ip(), *peer.ip(), local.port()), (B, A, port));
+            client.write_all(b"question").await.unwrap();
+            client.get_ref().shutdown(Shutdown::Write).unwrap();
+            let mut heard = Vec::new();
+            server.read_to_end(&mut heard).await.unwrap();
+            assert_eq!(heard, b"question");
+        });
+    }
+
+    #[test]
+    fn every_socket_says_link_only_lower_effort_and_bounded() {
+        block_on(async {
+            let (client, server) = connected(free_port()).await;
+            for stream in [&client, &server] {
+                let int = |level, name| options::get_int(stream, level, name).unwrap();
+                use nix::libc::*;
+                assert_eq!(int(IPPROTO_IP, IP_TTL), 255);
+                assert_eq!(int(IPPROTO_IP, IP_MINTTL), 255);
+                assert_eq!(int(IPPROTO_IP, IP_TOS), 4);
+                assert_eq!(int(SOL_SOCKET, SO_PRIORITY), 2);
+                assert_eq!(int(SOL_SOCKET, SO_DONTROUTE), 1);
+                assert_eq!(int(IPPROTO_TCP, TCP_NODELAY), 1);
+                for buffer in [SO_SNDBUF, SO_RCVBUF] {
+                    assert!(int(SOL_SOCKET, buffer) <= 2 * TCP_BUFFER_BYTES as i32);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_closed_port_is_refused_at_once() {
+        let start = Instant::now();
+        let error = block_on(connect(&loopback(A).unwrap(), Mode::Loopback(A), B, free_port(), SOON)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(start.elapsed() < SOON / 2);
+    }
+
+    #[test]
+    fn a_client_with_a_lesser_ttl_gets_no_connection() {
+        let port = free_port();
+        let listener = listen(Mode::Loopback(B), port).unwrap();
+        for (ttl, gets_in) in [(64, false), (254, false), (255, true)] {
+            let client = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).unwrap();
+            setsockopt(&client, sockopt::Ipv4Ttl, &ttl).unwrap();
+            setsockopt(&client, sockopt::SendTimeout, &nix::sys::time::TimeVal::new(0, 200_000)).unwrap();
+            let result = start_connecting(client.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(B, port)));
+            assert_eq!(result.is_ok(), gets_in, "TTL {ttl}: {result:?}");
+        }
+        assert!(block_on(listener.accept()).is_ok());
+    }
+
+    #[test]
+    fn a_neighbour_that_says_nothing_is_a_time_out() {
+        block_on(async {
+            // A listener for TTL 255 whose queue is full drops the SYN.
+            let deaf = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_NONBLOCK, None).unwrap();
+            let port = free_port();
+            bind(deaf.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(B, port))).unwrap();
+            start_listening(&deaf, Backlog::new(0).unwrap()).unwrap();
+            let lo = loopback(A).unwrap();
+            let mut held = Vec::new();
+            let error = loop {
+                match connect(&lo, Mode::Loopback(A), B, port, Duration::from_millis(100)).await {
+                    Ok(stream) => held.push(stream),
+                    Err(error) => break error,
+                }
+                assert!(held.len() < 10);
+            };
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        });
+    }
+
+    #[test]
+    fn a_port_in_use_is_one_clear_sentence_and_free_again_after_a_drop() {
+        let port = free_port();
+        let first = listen(Mode::Loopback(B), port).unwrap();
+        let error = listen(Mode::Links, port).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains(&format!("TCP port {port}")), "{error}");
+        drop(first);
+        listen(Mode::Links, port).unwrap();
+    }
+
+    #[test]
+    fn a_paced_upload_stays_below_its_rate() {
+        // The kernel lets the first ten segments pass; on loopback these are 64 KiB each.
+        const BYTES: usize = 1_500_000;
+        block_on(async {
+            let (client, mut server) = connected(free_port()).await;
+            set_pacing(&client, Some(2_000_000)).unwrap();
+            let start = Instant::now();
+            let send = async {
+                let mut client = client;
+                client.write_all(&vec![0; BYTES]).await.unwrap();
+            };
+            let receive = async {
+                let mut heard = Vec::new();
+                server.read_to_end(&mut heard).await.unwrap();
+                assert_eq!(heard.len(), BYTES);
+            };
+            future::zip(send, receive).await;
+            assert!(start.elapsed() > Duration::from_millis(250), "{:?}", start.elapsed());
+        });
+    }
+
+    #[test]
+    fn a_connection_belongs_to_the_interface_of_its_local_address_or_to_none() {
+        let lo = [loopback(A).unwrap()];
+        assert_eq!(on_link(A, B, &lo), Some(&lo[0]));
+        assert_eq!(on_link(B, A, &lo), None, "not an address of an interface in use");
+        assert_eq!(on_link(A, Ipv4Addr::new(192, 168, 0, 1), &lo), None, "not a neighbour");
+    }
+}

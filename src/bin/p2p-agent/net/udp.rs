@@ -5,8 +5,9 @@
 //! names (IP_PKTINFO), so 255.255.255.255 needs no route and reaches every link.
 //!
 //! On one loopback address (`--address 127.0.0.N`) that socket hears no broadcast; there a second one on 127.255.255.255
-//! does, shared by all agents of the machine. Every agent hears itself, on loopback and on any network that echoes: node
-//! ids tell.
+//! does, shared by all agents of the machine.
+//!
+//! Every agent hears its own broadcasts, in either mode: the caller tells by the node id.
 
 use std::cell::Cell;
 use std::io;
@@ -143,4 +144,159 @@ fn open_socket(address: Ipv4Addr, port: u16, shared: bool) -> io::Result<Async<U
 fn wall_clock() -> Timestamp {
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_nanos(i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use async_io::Timer;
+    use smol::future::block_on;
+
+    use super::super::interfaces::loopback;
+    use super::*;
+
+    const A: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+    const B: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+
+    fn free_port() -> u16 {
+        UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
+    }
+
+    fn pair(port: u16) -> (Port, Port) {
+        (Port::open(Mode::Loopback(A), port).unwrap(), Port::open(Mode::Loopback(B), port).unwrap())
+    }
+
+    /// The next datagram, or none after a while that is long on loopback.
+    fn hear(port: &Port) -> Option<(Datagram, Vec<u8>)> {
+        let mut buf = [0; 64];
+        let heard = block_on(future::or(async { Some(port.recv(&mut buf).await.unwrap()) }, async {
+            Timer::after(Duration::from_millis(200)).await;
+            None
+        }))?;
+        Some((heard, buf[..heard.len].to_vec()))
+    }
+
+    #[test]
+    fn two_agents_on_one_machine_hear_each_others_broadcasts_and_themselves() {
+        let port = free_port();
+        let (a, b) = pair(port);
+        let lo = loopback(A).unwrap();
+        a.send_broadcast(&lo, b"everybody").unwrap();
+        for hearer in [&a, &b] {
+            let (heard, bytes) = hear(hearer).unwrap();
+            assert_eq!(bytes, b"everybody");
+            assert_eq!((heard.from, heard.from_port, heard.interface), (A, port, lo.index));
+            assert_eq!(heard.to, LOOPBACK_BROADCAST);
+            assert_eq!(hear(hearer), None);
+        }
+    }
+
+    #[test]
+    fn a_unicast_reaches_one_agent_only() {
+        let (a, b) = pair(free_port());
+        a.send_to(&loopback(A).unwrap(), B, b"you").unwrap();
+        let (heard, bytes) = hear(&b).unwrap();
+        assert_eq!((heard.from, heard.to, bytes.as_slice()), (A, B, b"you".as_slice()));
+        assert_eq!(hear(&a), None);
+    }
+
+    #[test]
+    fn the_receive_time_is_the_kernels_and_not_that_of_the_reader() {
+        let (a, b) = pair(free_port());
+        let before = wall_clock();
+        a.send_to(&loopback(A).unwrap(), B, b"tick").unwrap();
+        let after = wall_clock();
+        std::thread::sleep(Duration::from_millis(50));
+        let received = hear(&b).unwrap().0.received;
+        assert!(before <= received && received <= after, "{before:?} {received:?} {after:?}");
+    }
+
+    #[test]
+    fn a_datagram_with_a_lesser_ttl_never_arrives() {
+        let port = free_port();
+        let (a, b) = pair(port);
+        let routed = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 4), 0)).unwrap();
+        routed.set_broadcast(true).unwrap();
+        for ttl in [1, 64, 254] {
+            routed.set_ttl(ttl).unwrap();
+            routed.send_to(b"far", (B, port)).unwrap();
+            routed.send_to(b"far", (LOOPBACK_BROADCAST, port)).unwrap();
+        }
+        for socket in [&a.socket, &b.socket, b.broadcasts.as_ref().unwrap()] {
+            let nothing = ancillary::receive(socket, &mut [0; 64]).unwrap_err();
+            assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock, "the kernel's filter already keeps it out");
+        }
+        assert_eq!((hear(&a), hear(&b)), (None, None));
+        routed.set_ttl(255).unwrap();
+        routed.send_to(b"near", (B, port)).unwrap();
+        assert_eq!(hear(&b).unwrap().1, b"near");
+    }
+
+    #[test]
+    fn without_the_kernels_filter_the_received_ttl_is_a_second_check() {
+        let (a, b) = pair(free_port());
+        for socket in [&b.socket, b.broadcasts.as_ref().unwrap()] {
+            options::without_filter(socket).unwrap();
+        }
+        setsockopt(&a.socket, sockopt::Ipv4Ttl, &64).unwrap();
+        a.send_to(&loopback(A).unwrap(), B, b"far").unwrap();
+        a.send_broadcast(&loopback(A).unwrap(), b"far").unwrap();
+        assert_eq!(hear(&b), None);
+        setsockopt(&a.socket, sockopt::Ipv4Ttl, &255).unwrap();
+        a.send_to(&loopback(A).unwrap(), B, b"near").unwrap();
+        assert_eq!(hear(&b).unwrap().1, b"near");
+    }
+
+    #[test]
+    fn a_datagram_that_is_longer_than_the_buffer_is_left_out() {
+        let (a, b) = pair(free_port());
+        let lo = loopback(A).unwrap();
+        a.send_to(&lo, B, &[1; 65]).unwrap();
+        a.send_to(&lo, B, &[2; 64]).unwrap();
+        assert_eq!(hear(&b).unwrap().1, [2; 64]);
+    }
+
+    #[test]
+    fn a_port_in_use_is_one_clear_sentence_and_free_again_after_a_drop() {
+        let port = free_port();
+        let first = Port::open(Mode::Loopback(A), port).unwrap();
+        for mode in [Mode::Loopback(A), Mode::Links] {
+            let error = Port::open(mode, port).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+            let sentence = error.to_string();
+            assert!(
+                sentence.contains(&format!("UDP port {port}")) && sentence.contains("already in use"),
+                "{sentence}"
+            );
+        }
+        drop(first);
+        drop(Port::open(Mode::Links, port).unwrap());
+        Port::open(Mode::Loopback(A), port).unwrap();
+    }
+
+    #[test]
+    fn a_flood_leaves_other_tasks_their_turn() {
+        let (a, b) = pair(free_port());
+        let lo = loopback(A).unwrap();
+        let local = smol::LocalExecutor::new();
+        let turns = Cell::new(0);
+        block_on(local.run(async {
+            let flooded = async {
+                let mut buf = [0; 64];
+                for _ in 0..100 {
+                    a.send_to(&lo, B, b"flood").unwrap();
+                    b.recv(&mut buf).await.unwrap();
+                }
+            };
+            let other = async {
+                loop {
+                    turns.set(turns.get() + 1);
+                    future::yield_now().await;
+                }
+            };
+            future::or(flooded, other).await;
+        }));
+        assert!(turns.get() >= 5, "{} turns in 100 datagrams", turns.get());
+    }
 }

@@ -6,7 +6,7 @@
 //! Lower layers never import higher ones:
 //!
 //! ```text
-//! limits, time, random  <-  content, keys, record, wire, http, exchange  <-  peer, clock  <-  discovery, slots, want  <-  agent
+//! limits, time, random  <-  content, keys, record, wire, http  <-  exchange  <-  peer, clock  <-  discovery, slots, want  <-  agent
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
@@ -14,6 +14,19 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod announce;
+pub mod content;
+pub mod domain;
+pub mod exchange;
+pub mod hex;
+pub mod http;
+pub mod keys;
 pub mod limits;
 pub mod random;
+pub mod record;
 pub mod time;
+pub mod transcript;
+pub mod wire;
+
+#[cfg(test)]
+mod vectors;

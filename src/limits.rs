@@ -89,6 +89,8 @@ pub const WAIT_WITHOUT_BYTES: Duration = Duration::from_secs(6);
 pub const NOBODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a reason is remembered for the client that asks again.
 pub const REASON_MEMORY: Duration = Duration::from_secs(60);
+/// What a refused reader is told to wait: retries on a LAN are about a second (behaviour 57).
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Query nonces remembered, so that a recorded query is not answered twice.
 pub const NONCES_REMEMBERED: usize = 512;
 

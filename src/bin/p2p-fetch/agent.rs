@@ -1,0 +1,190 @@
+//! What this program says to the agent and what the answers mean (design, section 8).
+//!
+//! Nothing that the agent does can make a fetch fail: no answer, a strange answer and a dead agent all mean "internet".
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::digest::Name;
+use crate::limits::{AGENT_HEAD_TIMEOUT, REPORT_TIMEOUT, RETRY_AFTER_MAX};
+use crate::local_http::{Answer, Body, exchange};
+
+/// The agent behind its socket.
+#[derive(Clone)]
+pub struct Agent {
+    socket: PathBuf,
+}
+
+/// Its answer to a request for a content.
+pub enum Reply {
+    /// The bytes from `start` on are coming.
+    Bytes {
+        /// Offset of the first one; not larger than what was asked for.
+        start: u64,
+        /// Size of the whole content, when the agent knows it.
+        size: Option<u64>,
+        /// The bytes.
+        body: Body,
+    },
+    /// The content is no longer than this: there is nothing to be had from the offset on.
+    End,
+    /// All local transfers are running.
+    Busy {
+        /// When to ask again.
+        retry_after: Duration,
+    },
+    /// Take it from the internet, and why.
+    Fetch {
+        /// One word, for the summary.
+        reason: String,
+    },
+    /// There is no agent, or it is none of ours, and why.
+    Unusable {
+        /// A few words, for the summary.
+        why: String,
+    },
+}
+
+/// What the agent wants after a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Go on downloading.
+    Continue,
+    /// Stop the download and ask for the content: another device fetches it already.
+    Follow,
+}
+
+/// What is reported.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// `fetching`, `fetched`, `verify-failed` or `gone-wrong`.
+    pub event: &'static str,
+    /// End of the `.part`.
+    pub offset: u64,
+    /// Bytes from the internet since the last report.
+    pub internet_bytes: u64,
+    /// Size of the whole content, when known.
+    pub size: Option<u64>,
+}
+
+impl Agent {
+    /// The agent that listens there, if it does.
+    pub fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// Asks for `name` from byte `offset` on.
+    pub fn ask(&self, name: Name, offset: u64, size: Option<u64>) -> Reply {
+        let size = size.map(|size| format!("&size={size}")).unwrap_or_default();
+        let range = if offset > 0 { format!("Range: bytes={offset}-\r\n") } else { String::new() };
+        let request = format!(
+            "GET /v1/content/{name}?verify=client{size} HTTP/1.1\r\nHost: localhost\r\n{range}Connection: close\r\n\r\n"
+        );
+        match exchange(&self.socket, request.as_bytes(), AGENT_HEAD_TIMEOUT) {
+            Ok(answer) => read_reply(answer, offset),
+            Err(error) => Reply::Unusable { why: self.trouble(&error) },
+        }
+    }
+
+    /// Reports; `None` when the agent did not take it.
+    pub fn report(&self, name: Name, report: &Report) -> Option<Advice> {
+        let Report { event, offset, internet_bytes, size } = report;
+        let size = size.map(|size| format!("&size={size}")).unwrap_or_default();
+        let form = format!("content={name}&event={event}&offset={offset}&internet={internet_bytes}{size}");
+        let request = format!(
+            "POST /v1/report HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{form}",
+            form.len()
+        );
+        let answer = exchange(&self.socket, request.as_bytes(), REPORT_TIMEOUT).ok()?;
+        match (answer.status, answer.field("P2P-Advice")) {
+            (200, Some("follow")) => Some(Advice::Follow),
+            (200, _) => Some(Advice::Continue),
+            _ => None,
+        }
+    }
+
+    fn trouble(&self, error: &io::Error) -> String {
+        let socket = self.socket.display();
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => format!("no agent at {socket}"),
+            io::ErrorKind::PermissionDenied => format!("no permission to use {socket}"),
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!("the agent at {socket} does not answer"),
+            io::ErrorKind::InvalidData => format!("the agent at {socket} sent {error}"),
+            _ => format!("the agent at {socket} failed: {error}"),
+        }
+    }
+}
+
+fn read_reply(answer: Answer, offset: u64) -> Reply {
+    let range = answer.field("Content-Range").map(ContentRange::parse);
+    match (answer.status, range) {
+        (200, _) => {
+            let size = answer.field("Content-Length").and_then(|length| length.parse().ok());
+            Reply::Bytes { start: 0, size, body: answer.body }
+        }
+        // Without Content-Range: a chunked answer while the size is not known yet.
+        (206, None) => Reply::Bytes { start: offset, size: None, body: answer.body },
+        (206, Some(Some(ContentRange { first: Some(start), size }))) if start == offset => {
+            Reply::Bytes { start, size, body: answer.body }
+        }
+        (404, _) => Reply::Fetch { reason: word(answer.field("P2P-Reason").unwrap_or("unknown")) },
+        (416, Some(Some(ContentRange { first: None, size: Some(size) }))) if size <= offset => Reply::End,
+        (503, _) => {
+            let seconds = answer.field("Retry-After").and_then(|seconds| seconds.parse().ok()).unwrap_or(1);
+            Reply::Busy { retry_after: Duration::from_secs(seconds).min(RETRY_AFTER_MAX) }
+        }
+        (status, _) => Reply::Unusable { why: format!("the agent answered with status {status}") },
+    }
+}
+
+/// `bytes FIRST-LAST/SIZE`, either half of which may be unknown (RFC 9110, section 14.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContentRange {
+    /// First byte; `None` in `bytes */SIZE`.
+    pub first: Option<u64>,
+    /// Size of the whole; `None` in `bytes FIRST-LAST/*`.
+    pub size: Option<u64>,
+}
+
+impl ContentRange {
+    /// `None` when it is not of that form or contradicts itself.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (range, size) = text.strip_prefix("bytes ")?.trim().split_once('/')?;
+        let size = if size == "*" { None } else { Some(size.parse().ok()?) };
+        if range == "*" {
+            return Some(Self { first: None, size });
+        }
+        let (first, last) = range.split_once('-')?;
+        let (first, last) = (first.parse().ok()?, last.parse::<u64>().ok()?);
+        let sound = first <= last && size.is_none_or(|size| last < size);
+        sound.then_some(Self { first: Some(first), size })
+    }
+}
+
+/// A word from outside that is fit for the terminal and for JSON.
+fn word(text: &str) -> String {
+    text.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').take(32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_ranges_that_contradict_themselves_are_refused() {
+        assert_eq!(ContentRange::parse("bytes 5-9/10"), Some(ContentRange { first: Some(5), size: Some(10) }));
+        assert_eq!(ContentRange::parse("bytes 5-9/*"), Some(ContentRange { first: Some(5), size: None }));
+        assert_eq!(ContentRange::parse("bytes */10"), Some(ContentRange { first: None, size: Some(10) }));
+        for wrong in ["", "bytes", "bytes 9-5/10", "bytes 5-10/10", "bytes 5-/10", "items 5-9/10", "bytes -1-9/10"] {
+            assert_eq!(ContentRange::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_reason_can_carry_no_control_characters() {
+        assert_eq!(word("nobody-has-it"), "nobody-has-it");
+        assert_eq!(word("\"},\x1b[2J"), "2J");
+    }
+}

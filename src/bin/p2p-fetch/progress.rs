@@ -1,0 +1,139 @@
+//! What a person sees meanwhile: a bar on a terminal, a line now and then elsewhere, nothing with `--quiet`.
+
+use std::io::{IsTerminal, stderr};
+use std::time::Instant;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::digest::Name;
+use crate::limits::LINE_INTERVAL;
+
+/// Where the progress of all files goes.
+pub enum Screen {
+    /// One bar per file.
+    Bars(MultiProgress),
+    /// Lines on stderr.
+    Lines,
+    /// Nowhere.
+    Quiet,
+}
+
+impl Screen {
+    /// As suits stderr.
+    pub fn new(quiet: bool) -> Self {
+        match (quiet, stderr().is_terminal()) {
+            (true, _) => Self::Quiet,
+            (false, true) => Self::Bars(MultiProgress::new()),
+            (false, false) => Self::Lines,
+        }
+    }
+
+    /// Says something on stdout or stderr without tearing the bars.
+    pub fn aside(&self, say: impl FnOnce()) {
+        match self {
+            Self::Bars(bars) => bars.suspend(say),
+            Self::Lines | Self::Quiet => say(),
+        }
+    }
+
+    /// The progress of one file.
+    pub fn progress(&self, name: Name) -> Progress {
+        let view = match self {
+            Self::Quiet => View::Quiet,
+            Self::Lines => View::Lines { tenth: 0, told_at: Instant::now() },
+            Self::Bars(bars) => {
+                let bar = bars.add(ProgressBar::new_spinner());
+                bar.set_prefix(name.to_string().chars().take(8).collect::<String>());
+                View::Bar { bar, sized: false }
+            }
+        };
+        Progress { name, size: None, source: "", view }
+    }
+}
+
+/// The progress of one file.
+pub struct Progress {
+    name: Name,
+    size: Option<u64>,
+    source: &'static str,
+    view: View,
+}
+
+enum View {
+    Bar { bar: ProgressBar, sized: bool },
+    Lines { tenth: u64, told_at: Instant },
+    Quiet,
+}
+
+impl Progress {
+    /// The bytes come from there from now on.
+    pub fn source(&mut self, source: &'static str, offset: u64) {
+        let known = std::mem::replace(&mut self.source, source) == source;
+        match &self.view {
+            View::Bar { bar, .. } => bar.set_message(source),
+            View::Lines { .. } if !known => eprintln!("{} {source}, from byte {offset} on", self.name),
+            View::Lines { .. } | View::Quiet => {}
+        }
+    }
+
+    /// The agent is asked; that may take a few seconds.
+    pub fn asking(&self) {
+        if let View::Bar { bar, .. } = &self.view {
+            bar.set_message("asking the agent");
+        }
+    }
+
+    /// Something that a person may want to know.
+    pub fn note(&self, sentence: &str) {
+        match &self.view {
+            View::Bar { bar, .. } => bar.println(format!("{}: {sentence}", self.name)),
+            View::Lines { .. } => eprintln!("{}: {sentence}", self.name),
+            View::Quiet => {}
+        }
+    }
+
+    /// The file has so many bytes now.
+    pub fn at(&mut self, offset: u64, size: Option<u64>) {
+        self.size = size.or(self.size);
+        match &mut self.view {
+            View::Bar { bar, sized } => {
+                if let (Some(size), false) = (self.size, *sized) {
+                    bar.set_length(size);
+                    bar.set_style(style());
+                    bar.reset_eta();
+                    *sized = true;
+                }
+                bar.set_position(offset);
+            }
+            View::Lines { tenth, told_at } => {
+                let now_tenth = match self.size {
+                    Some(size) if size > 0 => offset.saturating_mul(10) / size,
+                    _ => 0,
+                };
+                *tenth = now_tenth.min(*tenth); // it begins again after a failed verification
+                if now_tenth > *tenth || told_at.elapsed() >= LINE_INTERVAL {
+                    (*tenth, *told_at) = (now_tenth, Instant::now());
+                    match self.size {
+                        Some(size) => eprintln!("{} {} % ({offset} of {size} bytes)", self.name, now_tenth * 10),
+                        None => eprintln!("{} {offset} bytes", self.name),
+                    }
+                }
+            }
+            View::Quiet => {}
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let View::Bar { bar, .. } = &self.view {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}

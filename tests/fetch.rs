@@ -1,0 +1,494 @@
+//! The behaviour of `p2p-fetch`, the real program, against a real little origin and a scripted local API.
+//!
+//! Behaviours 3, 4, 16, 27, 35, 36 and promises 3 and 4 of the design, as far as they are the sync client's.
+#![cfg(feature = "fetch")]
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use support::bytes;
+use support::client::{Device, Fetched, Running};
+use support::local_api::{LocalApi, Say, advice, fetch, relay, relay_chunked, text};
+use support::origin::{Fault, Origin};
+
+const SIZE: usize = 1 << 20;
+
+/// A device that wants 1 MiB, and the origin that has it.
+fn site(bytes_per_second: Option<u64>) -> (Device, Origin) {
+    let content = bytes(1, SIZE);
+    (Device::new(&content), Origin::start(content, bytes_per_second))
+}
+
+// --- without an agent -------------------------------------------------------------------------------------------
+
+#[test]
+fn without_an_agent_it_is_a_plain_downloader() {
+    let (device, origin) = site(None);
+    let fetched = device.fetch(&origin.url());
+    fetched.assert_done();
+    device.assert_whole();
+    assert_eq!(fetched.number("bytes_from_internet"), SIZE as u64);
+    assert_eq!(fetched.number("bytes_from_peers"), 0);
+    assert!(fetched.out.contains("\"reason\":\"no agent at "), "{fetched:?}");
+}
+
+#[test]
+fn what_is_already_there_is_not_fetched_again() {
+    let (device, origin) = site(None);
+    device.fetch(&origin.url()).assert_done();
+    device.fetch(&origin.url()).assert_done();
+    assert_eq!(origin.sent(), SIZE as u64);
+}
+
+#[test]
+fn a_cut_download_goes_on_where_it_was_cut() {
+    let (device, origin) = site(None);
+    for _ in 0..5 {
+        origin.fail_once(Fault::CutAfter(100_000));
+    }
+    device.fetch(&origin.url()).assert_done();
+    device.assert_whole();
+    assert_eq!(origin.sent(), SIZE as u64, "no byte was sent twice");
+}
+
+#[test]
+fn the_bytes_of_an_earlier_run_are_not_fetched_again() {
+    let (device, origin) = site(None);
+    let device = device.with_part(700_001);
+    let fetched = device.fetch(&origin.url());
+    fetched.assert_done();
+    device.assert_whole();
+    assert_eq!(fetched.number("bytes_resumed"), 700_001);
+    assert_eq!(origin.ranges(), [Some(700_001)]);
+    assert_eq!(origin.sent(), SIZE as u64 - 700_001);
+}
+
+#[test]
+fn an_earlier_run_that_ended_before_the_rename_costs_nothing() {
+    let (device, origin) = site(None);
+    let device = device.with_part(SIZE);
+    device.fetch(&origin.url()).assert_done();
+    device.assert_whole();
+    assert_eq!(origin.ranges(), []);
+}
+
+#[test]
+fn an_empty_content_needs_no_network() {
+    let device = Device::new(b"");
+    device.fetch("http://127.0.0.1:9/").assert_done();
+    device.assert_whole();
+}
+
+#[test]
+fn an_origin_without_ranges_is_read_up_to_the_place() {
+    for fault in [Fault::NoRange, Fault::WrongRange] {
+        let (device, origin) = site(None);
+        let device = device.with_part(300_000);
+        origin.fail_once(fault);
+        device.fetch(&origin.url()).assert_done();
+        device.assert_whole();
+    }
+}
+
+#[test]
+fn redirects_and_passing_errors_are_followed() {
+    let (device, origin) = site(None);
+    for fault in [Fault::Redirect, Fault::Status(503), Fault::Status(500), Fault::Redirect] {
+        origin.fail_once(fault);
+    }
+    device.fetch(&origin.url()).assert_done();
+    device.assert_whole();
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_no_wrong_content_and_the_next_run_goes_on() {
+    let (device, origin) = site(Some(4_000_000));
+    let mut kills = 0;
+    for step in [1, 60_000, 300_000, 500_000, 900_000, SIZE as u64 - 1] {
+        let mut running = Running(device.command(&origin.url()).spawn().unwrap());
+        device.await_part(step);
+        running.0.kill().unwrap(); // SIGKILL
+        running.0.wait().unwrap();
+        kills += 1;
+        if device.whole().exists() {
+            break;
+        }
+    }
+    device.fetch(&origin.url()).assert_done();
+    device.assert_whole();
+    // What was on the way at a kill is lost, nothing else.
+    assert!(origin.sent() < SIZE as u64 + kills * 400_000, "{} bytes were sent", origin.sent());
+}
+
+#[test]
+fn wrong_content_is_told_and_never_gets_its_name() {
+    let (device, origin) = site(None);
+    origin.fail_always(Fault::WrongBytes);
+    device.fetch(&origin.url()).assert_failed(65, "does not match");
+    device.assert_nothing();
+    assert!(!device.part().exists());
+    assert_eq!(origin.ranges(), [None, None], "once more from the start, no oftener");
+}
+
+#[test]
+fn a_damaged_part_costs_one_new_download() {
+    let (device, origin) = site(None);
+    fs::write(device.part(), vec![0; 500_000]).unwrap(); // what a power cut may leave
+    device.fetch(&origin.url()).assert_done();
+    device.assert_whole();
+    assert_eq!(origin.ranges(), [Some(500_000), None]);
+}
+
+#[test]
+fn a_part_that_is_longer_than_the_content_is_dropped() {
+    for fault in [Fault::None, Fault::NoRange] {
+        let (device, origin) = site(None);
+        fs::write(device.part(), bytes(1, SIZE + 10)).unwrap();
+        origin.fail_once(fault);
+        device.fetch(&origin.url()).assert_done();
+        device.assert_whole();
+    }
+}
+
+#[test]
+fn a_wrong_sha256_counts_although_the_md5_is_right() {
+    let (device, origin) = site(None);
+    let fetched = device.command(&origin.url()).args(["--sha256", &"0".repeat(64)]).output().unwrap();
+    Fetched::from(fetched).assert_failed(65, "does not match");
+    device.assert_nothing();
+}
+
+#[test]
+fn an_origin_that_is_not_there_is_unavailable() {
+    let (device, origin) = site(None);
+    let url = origin.url();
+    let device = device.with_part(1_000);
+    drop(origin);
+    let fetched = device.command("http://127.0.0.1:9/x").args(["--retries", "1"]).output().unwrap();
+    Fetched::from(fetched).assert_failed(69, "cannot be had");
+    assert_eq!(device.part_len(), 1_000, "{url}: what is there stays");
+}
+
+#[test]
+fn a_file_that_the_origin_does_not_have_is_unavailable_at_once() {
+    let (device, origin) = site(None);
+    origin.fail_always(Fault::Status(404));
+    device.fetch(&origin.url()).assert_failed(69, "status 404");
+    assert_eq!(origin.ranges().len(), 1);
+    assert!(!device.part().exists(), "an empty .part is of no use");
+}
+
+#[test]
+fn a_response_without_a_length_that_ends_early_is_not_taken_for_the_whole() {
+    let (device, origin) = site(None);
+    origin.fail_once(Fault::NoLengthCutAfter(400_000));
+    let size = SIZE.to_string();
+    Fetched::from(device.command(&origin.url()).args(["--size", &size]).output().unwrap()).assert_done();
+    device.assert_whole();
+    assert_eq!(origin.ranges(), [None, Some(400_000)]);
+}
+
+// --- the disk ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_full_disk_is_told_and_what_is_there_stays() {
+    let (device, origin) = site(None);
+    let program = device.command(&origin.url());
+    let mut shell = Command::new("sh");
+    // 512-byte blocks: 256 KiB. A limit on the file size fails as a full disk does, in the middle of a write.
+    shell.args(["-c", "ulimit -f 512 && exec \"$0\" \"$@\""]).arg(program.get_program()).args(program.get_args());
+    for (name, _) in program.get_envs() {
+        shell.env_remove(name);
+    }
+    let fetched = Fetched::from(shell.output().unwrap());
+    fetched.assert_failed(73, &device.part().display().to_string());
+    device.assert_nothing();
+    assert_eq!(device.part_len(), 512 * 512);
+    device.fetch(&origin.url()).assert_done();
+    device.assert_whole();
+}
+
+#[test]
+fn lack_of_room_is_told_before_anything_is_fetched() {
+    let (device, origin) = site(None);
+    let size = (u64::MAX / 2).to_string();
+    let api = LocalApi::start(&device.socket(), {
+        let size = size.clone();
+        move |_| text(&format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\nabc"))
+    });
+    device.fetch(&origin.url()).assert_failed(73, "make room");
+    assert_eq!((api.requests().len(), origin.sent()), (1, 0));
+}
+
+#[test]
+fn a_missing_content_directory_is_told() {
+    let (device, origin) = site(None);
+    let fetched = device.command(&origin.url()).args(["--content", "/nonexistent"]).output().unwrap();
+    Fetched::from(fetched).assert_failed(73, "/nonexistent is not a directory");
+}
+
+#[test]
+fn a_second_instance_leaves_the_first_alone() {
+    let (device, origin) = site(Some(1_000_000));
+    let first = device.command(&origin.url()).spawn().unwrap();
+    device.await_part(1);
+    device.fetch(&origin.url()).assert_failed(75, "another p2p-fetch");
+    Fetched::from(first.wait_with_output().unwrap()).assert_done();
+    device.assert_whole();
+    assert_eq!(origin.sent(), SIZE as u64);
+}
+
+// --- the command line -------------------------------------------------------------------------------------------
+
+#[test]
+fn wrong_usage_is_told_in_a_sentence() {
+    let device = Device::new(b"");
+    for (arguments, sentence) in [
+        (vec!["xyz", "http://127.0.0.1/"], "not an MD5"),
+        (vec![&*device.md5, "ftp://127.0.0.1/"], "neither an https:// nor an http://"),
+        (vec![&*device.md5], "MD5 and URL are needed"),
+        (vec!["--jobs", "5"], "--jobs must be 1 to 4"),
+        (vec!["--list", "/nonexistent"], "/nonexistent cannot be read"),
+        (vec!["--frobnicate"], "--frobnicate"),
+    ] {
+        Fetched::from(device.bare_command().args(arguments).output().unwrap()).assert_failed(64, sentence);
+    }
+}
+
+#[test]
+fn help_teaches_and_version_tells() {
+    let said = |option| Command::new(env!("CARGO_BIN_EXE_p2p-fetch")).arg(option).output().unwrap().stdout;
+    assert!(String::from_utf8(said("--help")).unwrap().contains("Example: "));
+    assert!(String::from_utf8(said("--version")).unwrap().starts_with("p2p-fetch 0."));
+}
+
+#[test]
+fn a_list_is_fetched_as_a_whole_and_one_failure_does_not_stop_it() {
+    let (device, origin) = site(None);
+    let wrong = "0".repeat(32);
+    let list = device.socket().with_file_name("list");
+    let url = origin.url();
+    fs::write(&list, format!("# a sync file\n\n{wrong} {url}\n{} {url} # twice\n{} {url}\n", device.md5, device.md5))
+        .unwrap();
+    let fetched = Fetched::from(device.bare_command().arg("--list").arg(&list).output().unwrap());
+    fetched.assert_failed(65, &wrong);
+    device.assert_whole();
+    assert_eq!(fetched.out.lines().count(), 1);
+}
+
+// --- with an agent ----------------------------------------------------------------------------------------------
+
+#[test]
+fn what_peers_have_does_not_touch_the_internet() {
+    let (device, origin) = site(None);
+    let content = origin.content().to_vec();
+    let api = LocalApi::start(&device.socket(), move |asked| {
+        if asked.line.starts_with("POST") { advice("continue") } else { relay(asked, &content, SIZE) }
+    });
+    let fetched = device.fetch(&origin.url());
+    fetched.assert_done();
+    device.assert_whole();
+    assert_eq!(fetched.number("bytes_from_peers"), SIZE as u64);
+    assert_eq!(origin.ranges(), []);
+    let fetched = api.reports("fetched");
+    assert_eq!((fetched.len(), fetched[0].number("internet"), fetched[0].number("offset")), (1, 0, SIZE as u64));
+}
+
+#[test]
+fn a_cut_relay_is_asked_for_again_from_the_next_byte() {
+    let (device, origin) = site(None);
+    let content = origin.content().to_vec();
+    let api = LocalApi::start(&device.socket(), move |asked| relay(asked, &content, 200_000));
+    device.fetch(&origin.url()).assert_done();
+    device.assert_whole();
+    let asked: Vec<_> = api.requests().iter().map(|asked| asked.first).collect();
+    assert_eq!(asked, [None, Some(200_000), Some(400_000), Some(600_000), Some(800_000), Some(1_000_000)]);
+}
+
+#[test]
+fn a_relay_of_unknown_length_ends_with_its_last_chunk() {
+    let (device, origin) = site(None);
+    let device = device.with_part(123_456);
+    let content = origin.content().to_vec();
+    let _api = LocalApi::start(&device.socket(), move |asked| relay_chunked(asked, &content));
+    let fetched = device.fetch(&origin.url());
+    fetched.assert_done();
+    device.assert_whole();
+    assert_eq!(fetched.number("bytes_from_peers"), SIZE as u64 - 123_456);
+}
+
+#[test]
+fn started_by_peers_and_finished_from_the_internet() {
+    let (device, origin) = site(None);
+    let content = origin.content().to_vec();
+    let api = LocalApi::start(&device.socket(), move |asked| match asked.first {
+        _ if asked.line.starts_with("POST") => advice("continue"),
+        None => relay(asked, &content, 400_000),
+        Some(_) => fetch("elected"),
+    });
+    let fetched = device.fetch(&origin.url());
+    fetched.assert_done();
+    device.assert_whole();
+    assert_eq!(fetched.number("bytes_from_peers"), 400_000);
+    assert_eq!(fetched.number("bytes_from_internet"), SIZE as u64 - 400_000);
+    assert!(fetched.out.contains("\"reason\":\"elected\""), "{fetched:?}");
+    assert_eq!(origin.ranges(), [Some(400_000)]);
+    assert_eq!(api.reports("fetching")[0].number("offset"), 400_000);
+}
+
+#[test]
+fn started_from_the_internet_and_finished_by_peers_when_the_agent_says_follow() {
+    let (device, origin) = site(Some(300_000));
+    let content = origin.content().to_vec();
+    let api = LocalApi::start(&device.socket(), move |asked| match asked.first {
+        _ if asked.reports("fetching") && asked.number("offset") >= 100_000 => advice("follow"),
+        _ if asked.line.starts_with("POST") => advice("continue"),
+        None => fetch("elected"),
+        Some(_) => relay(asked, &content, SIZE),
+    });
+    let fetched = device.fetch(&origin.url());
+    fetched.assert_done();
+    device.assert_whole();
+    let internet = fetched.number("bytes_from_internet");
+    assert!((100_000..900_000).contains(&internet), "{internet}");
+    assert_eq!(internet + fetched.number("bytes_from_peers"), SIZE as u64);
+    assert_eq!(api.requests()[1].first, Some(usize::try_from(internet).unwrap()));
+    let reported: u64 = api.asked().iter().map(|asked| asked.number("internet")).sum();
+    assert_eq!(reported, internet, "the differences add up");
+}
+
+#[test]
+fn reports_come_at_once_and_twice_a_second() {
+    let (device, origin) = site(Some(500_000));
+    let api = LocalApi::start(&device.socket(), |asked| {
+        if asked.line.starts_with("POST") { advice("continue") } else { fetch("elected") }
+    });
+    device.fetch(&origin.url()).assert_done();
+    let reports = api.reports("fetching");
+    assert!((4..=7).contains(&reports.len()), "{} reports in 2.1 s", reports.len());
+    assert_eq!((reports[0].number("offset"), reports[0].number("internet")), (0, 0));
+    assert!(reports.iter().skip(2).all(|report| report.number("size") == SIZE as u64), "{reports:?}");
+    assert_eq!(api.reports("fetched").len(), 1);
+}
+
+#[test]
+fn a_busy_agent_is_asked_again_when_it_says() {
+    let (device, origin) = site(None);
+    let content = origin.content().to_vec();
+    let started = Instant::now();
+    let api = LocalApi::start(&device.socket(), move |asked| {
+        if started.elapsed() < Duration::from_millis(900) {
+            text("HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+        } else {
+            relay(asked, &content, SIZE)
+        }
+    });
+    device.fetch(&origin.url()).assert_done();
+    assert_eq!((api.requests().len(), origin.sent()), (2, 0));
+}
+
+#[test]
+fn an_agent_that_is_out_of_its_mind_costs_nothing_but_the_question() {
+    for nonsense in [
+        "",
+        "SSH-2.0-OpenSSH\r\n",
+        "HTTP/1.1 200 OK\r\n\r\nno length",
+        "HTTP/1.1 500 Oh\r\n\r\n",
+        "HTTP/1.1 206 Partial\r\nContent-Range: bytes 7-9/10\r\nContent-Length: 3\r\n\r\nabc",
+        "HTTP/1.1 416 No\r\nContent-Range: bytes */99\r\n\r\n",
+    ] {
+        let (device, origin) = site(None);
+        let _api = LocalApi::start(&device.socket(), move |_| text(nonsense));
+        device.fetch(&origin.url()).assert_done();
+        device.assert_whole();
+        assert_eq!(origin.sent(), SIZE as u64, "{nonsense:?}");
+    }
+}
+
+#[test]
+fn an_agent_that_falls_silent_in_the_middle_is_left() {
+    let (device, origin) = site(None);
+    let content = origin.content().to_vec();
+    let api = LocalApi::start(&device.socket(), move |asked| match asked.first {
+        _ if asked.line.starts_with("POST") => advice("continue"),
+        None => {
+            let mut say = relay(asked, &content, 300_000);
+            say.push(Say::Pause(Duration::from_secs(60)));
+            say
+        }
+        Some(_) => fetch("stalled"),
+    });
+    device.fetch(&origin.url()).assert_done();
+    device.assert_whole();
+    assert_eq!(origin.ranges(), [Some(300_000)]);
+    assert_eq!(api.requests().len(), 2);
+}
+
+#[test]
+fn relays_that_bring_nothing_end_in_the_internet_without_a_storm() {
+    let (device, origin) = site(None);
+    let content = origin.content().to_vec();
+    let api = LocalApi::start(&device.socket(), move |asked| relay(asked, &content, 0));
+    device.fetch(&origin.url()).assert_done();
+    device.assert_whole();
+    assert!(api.requests().len() <= 4, "{} requests", api.requests().len());
+}
+
+#[test]
+fn an_agent_that_says_fetch_and_follow_in_turn_does_not_keep_the_file_from_coming() {
+    let (device, origin) = site(Some(2_000_000));
+    let api = LocalApi::start(&device.socket(), move |asked| {
+        if asked.line.starts_with("POST") { advice("follow") } else { fetch("elected") }
+    });
+    device.fetch(&origin.url()).assert_done();
+    device.assert_whole();
+    assert!(api.asked().len() < 60, "{} questions", api.asked().len());
+}
+
+#[test]
+fn poison_from_peers_is_dropped_first_and_told_then() {
+    let (device, origin) = site(None);
+    let (part, poison) = (device.part(), bytes(2, SIZE));
+    let told_too_early = Arc::new(AtomicBool::new(false));
+    let api = LocalApi::start(&device.socket(), {
+        let told_too_early = told_too_early.clone();
+        move |asked| {
+            let still_there = fs::metadata(&part).is_ok_and(|found| found.len() > 0);
+            told_too_early.fetch_or(asked.reports("verify-failed") && still_there, Relaxed);
+            if asked.line.starts_with("POST") { advice("continue") } else { relay(asked, &poison, SIZE) }
+        }
+    });
+    device.fetch(&origin.url()).assert_done();
+    device.assert_whole();
+    assert!(!told_too_early.load(Relaxed));
+    assert_eq!(origin.sent(), SIZE as u64, "the third attempt is from the internet alone");
+    assert_eq!((api.requests().len(), api.reports("verify-failed").len()), (2, 2));
+}
+
+#[test]
+fn an_uplink_that_is_down_leaves_the_peers() {
+    let (device, origin) = site(None);
+    let content = origin.content().to_vec();
+    let api = LocalApi::start(&device.socket(), {
+        let failed = AtomicBool::new(false);
+        move |asked| {
+            failed.fetch_or(asked.reports("gone-wrong"), Relaxed);
+            match failed.load(Relaxed) {
+                _ if asked.line.starts_with("POST") => advice("continue"),
+                false => fetch("elected"),
+                true => relay(asked, &content, SIZE),
+            }
+        }
+    });
+    origin.fail_always(Fault::Status(404));
+    let fetched = device.fetch(&origin.url());
+    fetched.assert_done();
+    device.assert_whole();
+    assert_eq!(fetched.number("bytes_from_peers"), SIZE as u64);
+    assert_eq!(api.reports("gone-wrong").len(), 1);
+}

@@ -50,3 +50,93 @@ impl ContentKeys {
         self.announce_mac(announce).ct_eq(&announce.mac).into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::content::tests::standings;
+    use crate::content::{ContentMd5, Rank, State};
+    use crate::keys::{DomainKey, tests::sample_keys};
+    use crate::limits::DATAGRAM_BYTES;
+    use crate::wire::Datagram;
+    use crate::wire::tests::{NODE, NONCE, assert_golden};
+
+    fn sample() -> Announce {
+        let standing = Standing {
+            state: State::Fetching,
+            size: Some(500_000_000),
+            available: 1_048_576,
+            active: 7,
+            rank: Rank([0xcc; 16]),
+            attempt: 1,
+        };
+        sealed(Announce {
+            node: NODE,
+            id: sample_keys().id(),
+            standing,
+            claimed_ms: 12_345,
+            nonce: NONCE,
+            mac: [0; 16],
+        })
+    }
+
+    fn sealed(announce: Announce) -> Announce {
+        Announce { mac: sample_keys().announce_mac(&announce), ..announce }
+    }
+
+    #[test]
+    fn an_announcement_is_the_golden_one_both_ways() {
+        assert_golden("announce", &Datagram::Announce(sample()));
+        assert!(sample_keys().verify_announce(&sample()));
+    }
+
+    #[test]
+    fn nobody_can_change_a_word_of_an_announcement() {
+        let said = sample();
+        let stood = said.standing;
+        let with = |standing: Standing| Announce { standing, ..said.clone() };
+        for changed in [
+            Announce { node: NodeId([0; 8]), ..said.clone() },
+            Announce { id: PublicId([0; 16]), ..said.clone() },
+            Announce { claimed_ms: 99_999, ..said.clone() },
+            Announce { nonce: [0; 16], ..said.clone() },
+            Announce { mac: [0; 16], ..said.clone() },
+            with(Standing { state: State::Claiming, ..stood }),
+            with(Standing { size: None, ..stood }),
+            with(Standing { available: 1_048_577, ..stood }),
+            with(Standing { active: 0, ..stood }),
+            with(Standing { rank: Rank([0xff; 16]), ..stood }),
+            with(Standing { attempt: 2, ..stood }),
+        ] {
+            assert!(!sample_keys().verify_announce(&changed), "{changed:?}");
+        }
+    }
+
+    #[test]
+    fn who_does_not_know_the_content_cannot_announce_it() {
+        let stranger = ContentKeys::derive(&DomainKey::open(), &ContentMd5([1; 16]));
+        let forged = Announce { mac: stranger.announce_mac(&sample()), ..sample() };
+        assert!(!sample_keys().verify_announce(&forged));
+    }
+
+    #[test]
+    fn an_announcement_of_more_than_there_is_is_refused() {
+        let standing = Standing { available: 500_000_001, ..sample().standing };
+        let mut bytes = [0; DATAGRAM_BYTES];
+        Datagram::Announce(Announce { standing, ..sample() }).encode(&mut bytes);
+        assert!(Datagram::decode(&bytes).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_announcement_makes_the_round_trip(standing in standings(), claimed_ms: u32, nonce: [u8; 16], node: [u8; 8]) {
+            let said = Announce { node: NodeId(node), standing, claimed_ms, nonce, ..sample() };
+            let datagram = Datagram::Announce(sealed(said));
+            let mut bytes = [0; DATAGRAM_BYTES];
+            datagram.encode(&mut bytes);
+            prop_assert_eq!(Datagram::decode(&bytes), Ok(datagram));
+        }
+    }
+}

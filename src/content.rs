@@ -138,3 +138,82 @@ impl Standing {
         sink(&[self.attempt]);
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Any standing that is not refused.
+    pub(crate) fn standings() -> impl Strategy<Value = Standing> {
+        let state = prop::sample::select(State::ALL.to_vec());
+        (state, any::<bool>(), 0..=CONTENT_BYTES, 0..=CONTENT_BYTES, any::<u8>(), any::<[u8; 16]>(), any::<u8>())
+            .prop_map(|(state, known, one, other, active, rank, attempt)| {
+                let whole = state == State::Complete;
+                let available = if whole { one.max(other) } else { one.min(other) };
+                let size = (whole || known).then_some(one.max(other));
+                Standing { state, size, available, active, rank: Rank(rank), attempt }
+            })
+    }
+
+    #[test]
+    fn a_name_has_one_spelling() {
+        let name = "0123456789abcdef0123456789abcdef";
+        assert_eq!(ContentMd5::parse(name).unwrap().to_string(), name);
+        for other in
+            ["0123456789ABCDEF0123456789ABCDEF", "0123456789abcdef", "0123456789abcdef0123456789abcdef.part", ""]
+        {
+            assert_eq!(ContentMd5::parse(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn ranks_compare_as_big_endian_numbers() {
+        let (mut high, mut low) = ([0; 16], [0xff; 16]);
+        high[0] = 1;
+        low[0] = 0;
+        assert!(Rank(high) > Rank(low));
+    }
+
+    #[test]
+    fn every_state_is_read_from_its_own_word_only() {
+        for state in State::ALL {
+            assert_eq!(State::parse(state.as_str()), Some(state));
+        }
+        assert_eq!(State::parse("Complete"), None);
+        assert_eq!(State::parse(""), None);
+    }
+
+    #[test]
+    fn numbers_that_contradict_each_other_are_implausible() {
+        let good = Standing { state: State::Partial, size: Some(10), available: 10, ..Standing::default() };
+        assert!(good.is_plausible());
+        assert!(Standing::default().is_plausible());
+        for bad in [
+            Standing { available: 11, ..good },
+            Standing { size: Some(CONTENT_BYTES + 1), ..good },
+            Standing { size: None, available: u64::MAX, ..good },
+            Standing { state: State::Complete, available: 9, ..good },
+            Standing { state: State::Complete, size: None, ..good },
+        ] {
+            assert!(!bad.is_plausible(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn two_standings_never_look_alike_to_a_mac(one in standings(), other in standings()) {
+            let bytes = |standing: &Standing| {
+                let mut all = Vec::new();
+                standing.feed(&mut |part| all.extend_from_slice(part));
+                all
+            };
+            prop_assert_eq!(bytes(&one).len(), 36);
+            prop_assert_eq!(bytes(&one) == bytes(&other), one == other);
+        }
+    }
+}

@@ -248,3 +248,6 @@ fn offset(request: &Request<'_>) -> Result<u64, ExchangeError> {
         Some(_) => Err(ExchangeError::Range),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,3 +43,40 @@ fn lower_digit(digit: u8) -> Option<u8> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn upper_case_is_another_name_and_so_refused_except_in_files_of_people() {
+        assert_eq!(parse::<2>("ab01"), Some([0xab, 1]));
+        assert_eq!(parse::<2>("AB01"), None);
+        assert_eq!(parse_any_case::<2>(b"aB01"), Some([0xab, 1]));
+    }
+
+    #[test]
+    fn a_digit_more_or_less_is_refused() {
+        for text in ["", "a", "ab0", "ab012", "ab0123", "ab0g", "ab0 ", "+b01", "äb1"] {
+            assert_eq!(parse::<2>(text), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_back(bytes: [u8; 16]) {
+            prop_assert_eq!(parse::<16>(&Hex(&bytes).to_string()), Some(bytes));
+        }
+
+        #[test]
+        fn any_text_is_refused_or_is_the_one_spelling(text in "\\PC{0,9}|[0-9a-fA-F]{8}") {
+            if let Some(bytes) = parse::<4>(&text) {
+                prop_assert_eq!(Hex(&bytes).to_string(), text);
+            }
+        }
+    }
+}

@@ -118,7 +118,10 @@ impl<'a> Response<'a> {
 
 /// Reads the first request head in `buf`; `None` when it is still incomplete.
 pub fn parse_request(buf: &[u8]) -> Result<Option<Request<'_>>, Refusal> {
-    // RFC 9112 section 2.2: one empty line in front of a request is forgiven.
+    // RFC 9112 section 2.2: one empty line in front of a request is forgiven. Half of one may become one.
+    if buf == b"\r" {
+        return Ok(None);
+    }
     let (skipped, rest) = buf.strip_prefix(b"\r\n").map_or((0, buf), |rest| (2, rest));
     let Some(head) = complete_head(rest)? else { return Ok(None) };
     let mut slots = [httparse::EMPTY_HEADER; HEADER_FIELDS];
@@ -217,3 +220,6 @@ fn origin_form(target: &str) -> Option<&str> {
         None => Some("/"),
     }
 }
+
+#[cfg(test)]
+mod tests;

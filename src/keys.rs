@@ -20,75 +20,9 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::content::{ContentMd5, NodeId, PublicId};
+pub use crate::domain::{DomainKey, KeyFileError};
 use crate::hex::{self, Hex};
-use crate::limits::DOMAIN_KEYS;
 pub use crate::transcript::{Role, Transcript};
-
-/// Shared by the devices that may share contents. Unset, any two devices that hold the same file may.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct DomainKey([u8; 32]);
-
-/// Why a key file was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyFileError {
-    /// There is no key in it.
-    Empty,
-    /// A line is not 64 hexadecimal digits.
-    NotAKey,
-    /// More keys than a rotation needs.
-    TooMany,
-    /// A key of 32 zero bytes is the same as none.
-    Zero,
-}
-
-impl DomainKey {
-    /// The key of devices without a domain: empty, which HMAC pads to the same block as 32 zero bytes (RFC 2104, section 2).
-    pub const fn open() -> Self {
-        Self([0; 32])
-    }
-
-    /// A key from its bytes.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// Reads a key file: exactly 32 raw bytes, or one or two lines of 64 hexadecimal digits; the first key is the current one.
-    pub fn parse_file(file: &[u8]) -> Result<heapless::Vec<Self, DOMAIN_KEYS>, KeyFileError> {
-        let mut keys = heapless::Vec::new();
-        if let Ok(raw) = <[u8; 32]>::try_from(file) {
-            keys.push(Self::some(raw)?).map_err(|_| KeyFileError::TooMany)?;
-            return Ok(keys);
-        }
-        for line in file.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()) {
-            let key = hex::parse_any_case(line).ok_or(KeyFileError::NotAKey)?;
-            keys.push(Self::some(key)?).map_err(|_| KeyFileError::TooMany)?;
-        }
-        if keys.is_empty() { Err(KeyFileError::Empty) } else { Ok(keys) }
-    }
-
-    fn some(bytes: [u8; 32]) -> Result<Self, KeyFileError> {
-        if bytes == [0; 32] { Err(KeyFileError::Zero) } else { Ok(Self(bytes)) }
-    }
-}
-
-impl fmt::Debug for DomainKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DomainKey(…)")
-    }
-}
-
-impl fmt::Display for KeyFileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "the key file is empty",
-            Self::NotAKey => "the key file holds something other than 32 raw bytes or lines of 64 hexadecimal digits",
-            Self::TooMany => "the key file holds more than two keys",
-            Self::Zero => "a key of zeros is the same as no key",
-        })
-    }
-}
-
-impl core::error::Error for KeyFileError {}
 
 /// All keys of one content in one domain.
 #[derive(Clone, ZeroizeOnDrop)]
@@ -104,7 +38,7 @@ pub struct ContentKeys {
 impl ContentKeys {
     /// Derives everything from the domain key and the content's MD5.
     pub fn derive(domain: &DomainKey, md5: &ContentMd5) -> Self {
-        let root = hmac(&domain.0, |mac| mac.update(md5.as_bytes()));
+        let root = hmac(domain.as_bytes(), |mac| mac.update(md5.as_bytes()));
         let labelled = |label: &[u8]| hmac(&root, |mac| mac.update(label));
         Self {
             id: PublicId(first(&labelled(b"p2p-agent/1 id"))),
@@ -226,4 +160,119 @@ fn part<const AT: usize, const N: usize>(block: &[u8; 32]) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&block[AT..AT + N]);
     out
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::content::{Rank, Standing, State};
+    use crate::transcript::tests::{ROLES, sample};
+    use crate::vectors;
+
+    /// The keys of the golden vectors.
+    pub(crate) fn sample_keys() -> ContentKeys {
+        let domain = DomainKey::from_bytes(core::array::from_fn(|at| at as u8));
+        ContentKeys::derive(&domain, &ContentMd5(vectors::array("md5")))
+    }
+
+    #[test]
+    fn ids_and_tie_breaks_are_the_golden_ones_with_and_without_a_domain() {
+        let open = ContentKeys::derive(&DomainKey::open(), &ContentMd5(vectors::array("md5")));
+        for (keys, name) in [(open, "open"), (sample_keys(), "domain")] {
+            assert_eq!(keys.id().0, vectors::array(&std::format!("{name} id")));
+            let node = NodeId([1, 2, 3, 4, 5, 6, 7, 8]);
+            assert_eq!(keys.tie_break(node), vectors::array(&std::format!("{name} tie break")));
+        }
+    }
+
+    #[test]
+    fn proofs_and_transfer_keys_are_the_golden_ones() {
+        for (role, name) in ROLES {
+            let golden = Proof(vectors::array(&std::format!("{name} proof")));
+            assert_eq!(sample_keys().proof(role, &sample()), golden);
+            assert!(sample_keys().verify(role, &sample(), &golden));
+        }
+        let TransferKeys { aes, iv } = &sample_keys().transfer(&sample());
+        assert_eq!([aes.as_slice(), iv].concat(), vectors::bytes("transfer keys"));
+    }
+
+    #[test]
+    fn a_proof_for_one_role_is_no_proof_for_another() {
+        // Even where nothing was said after the query.
+        let silent = Transcript { client_nonce: [9; 16], ..Transcript::default() };
+        for (role, _) in ROLES {
+            let proof = sample_keys().proof(role, &silent);
+            for (other, _) in ROLES {
+                assert_eq!(sample_keys().verify(other, &silent, &proof), role == other);
+            }
+        }
+    }
+
+    #[test]
+    fn a_proof_does_not_survive_a_relay_a_replay_or_a_changed_word() {
+        let said = sample();
+        let standing = |change: fn(&mut Standing)| {
+            let (mut asker, mut answer) = (said.asker, said.answer);
+            change(&mut asker);
+            change(&mut answer);
+            [Transcript { asker, ..said }, Transcript { answer, ..said }]
+        };
+        let mut changed = std::vec![
+            Transcript { client: [192, 168, 1, 11], ..said },
+            Transcript { server: [192, 168, 1, 21], ..said },
+            Transcript { client: said.server, server: said.client, ..said },
+            Transcript { id: PublicId([0; 16]), ..said },
+            Transcript { client_nonce: [0; 16], ..said },
+            Transcript { challenge: [0; 16], ..said },
+            Transcript { alternative: false, ..said },
+            Transcript { server_nonce: [0; 16], ..said },
+        ];
+        changed.extend(standing(|it| it.state = State::Partial));
+        changed.extend(standing(|it| it.size = Some(0)));
+        changed.extend(standing(|it| it.available += 1));
+        changed.extend(standing(|it| it.active += 1));
+        changed.extend(standing(|it| it.rank = Rank([0; 16])));
+        changed.extend(standing(|it| it.attempt += 1));
+        let proof = sample_keys().proof(Role::Give, &said);
+        let keys = sample_keys().transfer(&said);
+        for other in changed {
+            assert!(!sample_keys().verify(Role::Give, &other, &proof), "{other:?}");
+            assert_ne!(sample_keys().transfer(&other).aes, keys.aes, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_changed_in_flight_fails() {
+        let proof = sample_keys().proof(Role::Take, &sample());
+        assert!(sample_keys().verify(Role::Take, &sample(), &proof));
+        assert!(!sample_keys().verify(Role::Take, &Transcript { offset: 0, ..sample() }, &proof));
+    }
+
+    #[test]
+    fn another_content_or_another_domain_proves_nothing() {
+        let proof = sample_keys().proof(Role::Query, &sample());
+        let strangers = [
+            ContentKeys::derive(&DomainKey::open(), &ContentMd5(vectors::array("md5"))),
+            ContentKeys::derive(&DomainKey::from_bytes([7; 32]), &ContentMd5(vectors::array("md5"))),
+            ContentKeys::derive(&DomainKey::from_bytes(core::array::from_fn(|at| at as u8)), &ContentMd5([0; 16])),
+        ];
+        assert!(strangers.iter().all(|keys| !keys.verify(Role::Query, &sample(), &proof)));
+    }
+
+    #[test]
+    fn one_flipped_bit_in_a_proof_is_noticed_wherever_it_is() {
+        let proof = sample_keys().proof(Role::Query, &sample());
+        for bit in 0..128 {
+            let mut other = proof;
+            other.0[bit / 8] ^= 1 << (bit % 8);
+            assert!(!sample_keys().verify(Role::Query, &sample(), &other));
+        }
+    }
+
+    #[test]
+    fn no_key_shows_in_a_log() {
+        let keys = sample_keys();
+        let shown = std::format!("{:?} {:?} {keys:?}", DomainKey::from_bytes([0xab; 32]), keys.transfer(&sample()));
+        assert_eq!(shown, std::format!("DomainKey(…) TransferKeys(…) ContentKeys {{ id: {:?}, .. }}", keys.id()));
+    }
 }

@@ -6,7 +6,7 @@
 //! Lower layers never import higher ones:
 //!
 //! ```text
-//! limits, time, random  <-  content, keys, record, wire, http, exchange  <-  peer, clock  <-  discovery, slots, want  <-  agent
+//! limits, time, random  <-  content, keys, record, wire, http  <-  exchange  <-  peer, clock  <-  discovery, slots, want  <-  agent
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
@@ -15,14 +15,21 @@
 extern crate std;
 
 pub mod announce;
+pub mod clock;
 pub mod content;
+pub mod discovery;
+pub mod domain;
 pub mod exchange;
 pub mod hex;
 pub mod http;
 pub mod keys;
 pub mod limits;
+pub mod peer;
 pub mod random;
 pub mod record;
 pub mod time;
 pub mod transcript;
 pub mod wire;
+
+#[cfg(test)]
+mod vectors;

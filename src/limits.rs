@@ -69,6 +69,38 @@ pub const REPLIES_PER_SOURCE: (u32, u32) = (8, 4);
 /// Replies to everybody: burst, and refill per second. A site of 128 boots at once and is answered.
 pub const REPLIES_OVERALL: (u32, u32) = (256, 128);
 
+/// Own unicast probes to strangers: burst, and refill per second. A whole table at boot; a flood of forged sources gets little.
+pub const PROBES_TO_STRANGERS: (u32, u32) = (128, 16);
+/// A stranger is not probed again within this, so that each of its link-up probes may ask for one.
+pub const REPROBE_AFTER: Duration = Duration::from_millis(90);
+/// A unicast probe that found no room waits this long.
+pub const PROBE_POSTPONED: Duration = Duration::from_millis(250);
+/// Reply budgets kept; addresses that share the low bits share one. A power of two, and honest devices of a /23 share none.
+pub const SOURCES: usize = 512;
+/// Unicast probes whose reply is awaited: one for each peer.
+pub const UNICAST_NONCES: usize = PEERS;
+/// Broadcast probes whose replies are awaited, per interface: those of the link-up and the next.
+pub const BROADCAST_NONCES: usize = LINK_UP_PROBES.len() + 1;
+/// Datagrams waiting for the socket. They are sent right after what caused them; more than this waits only if the socket is stuck.
+pub const OUTBOX: usize = 32;
+
+// --- clock --------------------------------------------------------------------------------------------------
+
+/// Peers that must agree before this node doubts its own clock.
+pub const CLOCK_PEERS: usize = 3;
+/// A peer with a larger error bound is not compared: Wi-Fi at its busiest stays below, and the alarm is well above.
+pub const CLOCK_ERROR_MAX: Duration = Duration::from_millis(25);
+/// Peers agree within this, beyond their error: NTP over a bad uplink leaves clocks this far apart.
+pub const CLOCK_AGREEMENT: Duration = Duration::from_millis(50);
+/// A clock that is wrong by more is worth a restart of the NTP client (behaviour 44).
+pub const CLOCK_OFF: Duration = Duration::from_millis(100);
+/// Wall and monotonic clock part by more only when the former is set, not by the time between reading the two.
+pub const CLOCK_STEP: Duration = Duration::from_millis(10);
+/// How fast a sample grows uncertain (PHI of RFC 5905).
+pub const CLOCK_DRIFT_PPM: u32 = 15;
+/// Resolution and reading time of the two clocks together: the mind's instants are whole microseconds.
+pub const CLOCK_PRECISION: Duration = Duration::from_micros(2);
+
 // --- query and transfer -------------------------------------------------------------------------------------
 
 /// How long an answer is awaited, on top of the measured round trip.
@@ -108,5 +140,13 @@ const _: () = assert!(QUERY_CONNECTIONS >= SLOTS + PEERS - SLOTS);
 const _: () = assert!(RECORD_BYTES / 16 + 2 <= 8_192);
 // Wi-Fi and PPPoE carry a datagram in one frame.
 const _: () = assert!(DATAGRAM_BYTES <= 512);
+// The interval that a full table needs, with its jitter, is believed by the peers.
+const _: () =
+    assert!(PROBE_INTERVAL.as_millis() * (PEERS / PROBED_PEERS) as u128 * 17 / 16 <= INTERVAL_MAX.as_millis());
+const _: () = assert!(INTERVAL_MAX.as_millis() <= u16::MAX as u128);
+// Replies to eight peers and the own broadcast, every interval.
+const _: () =
+    assert!((PROBED_PEERS as u128 + 1) * 1_000 <= IDLE_PACKETS_PER_SECOND as u128 * PROBE_INTERVAL.as_millis());
+const _: () = assert!(SOURCES.is_power_of_two());
 // A stalled source is noticed, and another one asked, within three seconds.
 const _: () = assert!(SOURCE_STALL.as_millis() + 2 * QUERY_TIMEOUT.as_millis() < 3_000);

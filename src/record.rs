@@ -189,3 +189,6 @@ fn tag(mut mac: Poly1305, front: &[u8; 8], ciphertext: &[u8]) -> [u8; 16] {
     mac.update(&[lengths.to_le_bytes().into()]);
     mac.finalize().into()
 }
+
+#[cfg(test)]
+mod tests;

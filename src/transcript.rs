@@ -90,3 +90,66 @@ impl Transcript {
         said
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::content::{Rank, State};
+    use crate::vectors;
+
+    /// The transcript of the golden vectors.
+    pub(crate) fn sample() -> Transcript {
+        Transcript {
+            client: [192, 168, 1, 10],
+            server: [192, 168, 1, 20],
+            id: PublicId(vectors::array("domain id")),
+            client_nonce: [0x11; 16],
+            asker: Standing {
+                state: State::Wanting,
+                size: None,
+                available: 5,
+                active: 3,
+                rank: Rank([0xaa; 16]),
+                attempt: 1,
+            },
+            challenge: [0x22; 16],
+            answer: Standing {
+                state: State::Complete,
+                size: Some(500_000_000),
+                available: 500_000_000,
+                active: 20,
+                rank: Rank([0xbb; 16]),
+                attempt: 2,
+            },
+            offset: 1 << 33,
+            alternative: true,
+            server_nonce: [0x33; 16],
+        }
+    }
+
+    pub(crate) const ROLES: [(Role, &str); 4] =
+        [(Role::Query, "query"), (Role::Answer, "answer"), (Role::Take, "take"), (Role::Give, "give")];
+
+    fn bytes(transcript: &Transcript, role: Role) -> Vec<u8> {
+        let mut all = Vec::new();
+        transcript.feed(role, &mut |part| all.extend_from_slice(part));
+        all
+    }
+
+    #[test]
+    fn the_bytes_under_every_proof_are_the_golden_ones() {
+        for (role, name) in ROLES {
+            assert_eq!(bytes(&sample(), role), vectors::bytes(&std::format!("{name} transcript")));
+        }
+    }
+
+    #[test]
+    fn a_message_covers_nothing_that_is_said_after_it() {
+        let Transcript { client, server, id, client_nonce, asker, .. } = sample();
+        let asked = Transcript { client, server, id, client_nonce, asker, ..Transcript::default() };
+        assert_eq!(bytes(&sample(), Role::Query), bytes(&asked, Role::Query));
+        assert_ne!(bytes(&sample(), Role::Answer), bytes(&asked, Role::Answer));
+    }
+}

@@ -221,3 +221,6 @@ mod nanos {
         i64::deserialize(deserializer).map(Timestamp::from_nanos)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

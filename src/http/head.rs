@@ -153,3 +153,67 @@ const fn reason(status: u16) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::string::String;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::http::{parse_request, parse_response};
+
+    #[test]
+    fn a_response_is_these_bytes() {
+        let head = Head::<99>::response(206).field("Content-Length", 5).optional("P2P-Size", None::<u64>).finish();
+        assert_eq!(head.unwrap(), b"HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\n\r\n");
+    }
+
+    #[test]
+    fn a_request_is_these_bytes() {
+        let head = Head::<99>::request("GET", "/a?b").field("Host", "x").finish();
+        assert_eq!(head.unwrap(), b"GET /a?b HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
+
+    #[test]
+    fn a_line_break_in_a_value_is_refused() {
+        let with = |name, value| Head::<200>::response(200).field(name, value).finish();
+        for value in ["a\r\nSet: b", "a\n", "\r", "\0", "\u{7f}", "ä"] {
+            assert_eq!(with("Name", value), Err(HeadError::Forbidden), "{value:?}");
+        }
+        for name in ["", "A B", "A:", "A\r\nB", "Ä"] {
+            assert_eq!(with(name, "a"), Err(HeadError::Forbidden), "{name:?}");
+        }
+        for target in ["", "/a b", "/a\r\n", "/ä"] {
+            assert_eq!(Head::<200>::request("GET", target).finish(), Err(HeadError::Forbidden), "{target:?}");
+        }
+        assert_eq!(Head::<200>::request("G ET", "/").finish(), Err(HeadError::Forbidden));
+        assert_eq!(Head::<200>::response(42).finish(), Err(HeadError::Forbidden));
+    }
+
+    #[test]
+    fn a_head_that_is_a_byte_too_long_is_an_error_and_not_a_shorter_head() {
+        fn short<const N: usize>() -> Result<usize, HeadError> {
+            Head::<N>::response(200).field("A", "b").finish().map(|bytes| bytes.len())
+        }
+        assert_eq!(short::<25>(), Ok(25));
+        assert_eq!(short::<24>(), Err(HeadError::Full));
+        assert_eq!(short::<20>(), Err(HeadError::Full));
+        assert_eq!(short::<0>(), Err(HeadError::Full));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_is_read_back_as_one_head(name in "\\PC{0,8}|[a-z-]{1,8}", value in "[\\PC\r\n\t]{0,20}|[ -~]{0,20}") {
+            let name: String = std::format!("X{name}");
+            if let Ok(bytes) = Head::<200>::response(200).field(&name, &value).finish() {
+                let response = parse_response(&bytes).unwrap().unwrap();
+                prop_assert_eq!(response.header(&name), Some(value.trim_matches([' ', '\t'])));
+                prop_assert_eq!(response.head_bytes, bytes.len());
+            }
+            if let Ok(bytes) = Head::<200>::request("GET", "/").field("Host", "a").field(&name, &value).finish() {
+                prop_assert_eq!(parse_request(&bytes).unwrap().unwrap().head_bytes, bytes.len());
+            }
+        }
+    }
+}

@@ -103,3 +103,78 @@ impl fmt::Display for ContentRange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn from_a_byte_on_with_or_without_an_end() {
+        assert_eq!(Range::parse("bytes=0-"), Ok(Range { first: 0, last: None }));
+        assert_eq!(Range::parse("Bytes=5-9"), Ok(Range { first: 5, last: Some(9) }));
+        assert_eq!(Range::parse("bytes=18446744073709551615-"), Ok(Range { first: u64::MAX, last: None }));
+    }
+
+    #[test]
+    fn what_is_not_served_says_why() {
+        for (value, error) in [
+            ("lines=0-", RangeError::Unit),
+            ("0-", RangeError::Unit),
+            ("", RangeError::Unit),
+            ("bytes=-5", RangeError::Unsupported),
+            ("bytes=0-1,5-", RangeError::Unsupported),
+            ("bytes=9-5", RangeError::Absurd),
+            ("bytes=18446744073709551616-", RangeError::Absurd),
+            ("bytes=0-18446744073709551616", RangeError::Absurd),
+            ("bytes=+1-", RangeError::Absurd),
+            ("bytes= 1-", RangeError::Absurd),
+            ("bytes=1", RangeError::Absurd),
+            ("bytes=", RangeError::Absurd),
+            ("bytes=1-2-3", RangeError::Absurd),
+        ] {
+            assert_eq!(Range::parse(value), Err(error), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_content_range_that_contradicts_itself_is_none() {
+        assert_eq!(ContentRange::parse("bytes */10"), Some(ContentRange::Unsatisfied { size: 10 }));
+        assert_eq!(ContentRange::parse("bytes 3-9/10"), ContentRange::rest(3, 10));
+        assert_eq!(ContentRange::parse("bytes 3-9/*"), Some(ContentRange::Part { first: 3, last: 9, size: None }));
+        for value in
+            ["", "bytes", "bytes 3-9", "bytes 3-10/10", "bytes 9-3/10", "bytes */*", "bytes 3-/10", "bytes=3-9/10"]
+        {
+            assert_eq!(ContentRange::parse(value), None, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn behind_the_end_there_is_no_rest() {
+        assert_eq!(ContentRange::rest(10, 10), None);
+        assert_eq!(ContentRange::rest(0, 0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_range_or_not(text in "(bytes=)?[-0-9,/* a-z]{0,50}|\\PC{0,30}") {
+            if let Ok(range) = Range::parse(&text) {
+                prop_assert!(range.last.is_none_or(|last| range.first <= last));
+            }
+            let _ = ContentRange::parse(&text);
+        }
+
+        #[test]
+        fn what_is_written_is_read_back(one: u64, other: u64, open: bool) {
+            let (first, last) = (one.min(other), one.max(other));
+            let range = Range { first, last: (!open).then_some(last) };
+            prop_assert_eq!(Range::parse(&range.to_string()), Ok(range));
+            let size = if open { None } else { last.checked_add(1) };
+            let part = ContentRange::Part { first, last, size };
+            prop_assert_eq!(ContentRange::parse(&part.to_string()), Some(part));
+        }
+    }
+}

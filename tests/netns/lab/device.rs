@@ -1,0 +1,146 @@
+//! One device: a network stack, a content directory, the daemon, and a sync client now and then.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::api::{self, Response};
+use super::namespace::Namespace;
+use super::origin::Content;
+use super::process::Process;
+use super::{site, wait_for};
+
+/// `0x2B67` = 11111, as the kernel's socket tables write it.
+const PORT_IN_TABLES: &str = ":2B67 ";
+
+/// Files are below one directory; the daemon runs until the device is dropped or the daemon killed.
+pub struct Device {
+    /// Its network stack.
+    pub namespace: Namespace,
+    /// Its port at the switch.
+    pub port: String,
+    /// On its first interface.
+    pub address: Ipv4Addr,
+    root: PathBuf,
+    agent: Option<Process>,
+}
+
+impl Device {
+    /// With empty directories, not running.
+    pub fn new(namespace: Namespace, port: String, address: Ipv4Addr, root: &Path) -> Self {
+        for directory in ["content", "config"] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        Self { namespace, port, address, root: root.to_owned(), agent: None }
+    }
+
+    /// Starts the daemon and waits until its local API answers.
+    pub fn start(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_p2p-agent"));
+        // Inside a user namespace there is no other user to become.
+        command.args(["run", "--user", "root", "--jail", "off", "--log", "debug", "--os-version", "netns"]);
+        command.arg("--content").arg(self.content_directory());
+        command.arg("--config-dir").arg(self.root.join("config"));
+        command.arg("--socket").arg(self.socket());
+        self.agent = Some(Process::start(command, &self.namespace, &self.root.join("agent.log")));
+        let agent = self.agent.as_mut().unwrap();
+        wait_for("the daemon answers on its local socket", Duration::from_secs(10), || {
+            assert!(agent.ended().is_none(), "the daemon ended: {}", agent.said());
+            api::get(&self.root.join("agent.sock"), "/v1/status").is_ok_and(|answer| answer.status == 200)
+        });
+    }
+
+    /// `kill -9` of the daemon.
+    pub fn kill_agent(&mut self) {
+        self.agent.take().unwrap().kill();
+    }
+
+    /// The reference sync client, asked for `content`.
+    pub fn fetch(&self, content: &Content, url: &str) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_p2p-fetch"));
+        command.arg("--socket").arg(self.socket()).arg("--content").arg(self.content_directory());
+        command.args([&content.md5, url]);
+        Process::start(command, &self.namespace, &self.root.join("fetch.log"))
+    }
+
+    /// Puts a complete content into the directory, as a sync client would.
+    pub fn hold(&self, content: &Content) {
+        let temporary = self.root.join("incoming");
+        fs::write(&temporary, &content.bytes).unwrap();
+        fs::rename(temporary, self.content_directory().join(&content.md5)).unwrap();
+    }
+
+    /// Asserts that the content is here, whole and right, and nothing of it is left over.
+    #[track_caller]
+    pub fn assert_holds(&self, content: &Content) {
+        let path = self.content_directory().join(&content.md5);
+        let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(bytes == content.bytes, "{} has {} bytes, not the right ones", path.display(), bytes.len());
+        assert!(!self.part(content).exists(), "a .part is left over");
+    }
+
+    /// Bytes of the content that arrived so far.
+    pub fn progress(&self, content: &Content) -> u64 {
+        fs::metadata(self.part(content)).map_or(0, |data| data.len())
+    }
+
+    /// The growing file of a content.
+    pub fn part(&self, content: &Content) -> PathBuf {
+        self.content_directory().join(format!("{}.part", content.md5))
+    }
+
+    /// The operator's switch: present = off.
+    pub fn switch_off(&self, off: bool) {
+        let switch = self.root.join("config/no-p2p");
+        if off { fs::write(switch, "").unwrap() } else { fs::remove_file(switch).unwrap() }
+    }
+
+    /// GET on the local API.
+    pub fn get(&self, target: &str) -> Response {
+        api::get(&self.socket(), target).unwrap_or_else(|error| panic!("{target}: {error}"))
+    }
+
+    /// Whether the daemon says that it knows a peer at `address`.
+    pub fn knows(&self, address: Ipv4Addr) -> bool {
+        self.get("/v1/peers").text().contains(&format!("\"{address}\""))
+    }
+
+    /// Waits until it does.
+    #[track_caller]
+    pub fn wait_for_peer(&self, address: Ipv4Addr) {
+        let what = format!("{} knows {address}", self.address);
+        wait_for(&what, Duration::from_secs(12), || self.knows(address));
+    }
+
+    /// Whether a UDP, and whether a TCP socket is bound to port 11111 in this device's stack.
+    pub fn open_ports(&self) -> (bool, bool) {
+        let bound = |table: &str| {
+            let sockets = self.namespace.proc_net(table);
+            sockets
+                .lines()
+                .any(|line| line.split_whitespace().nth(1).is_some_and(|l| format!("{l} ").ends_with(PORT_IN_TABLES)))
+        };
+        (bound("udp"), bound("tcp"))
+    }
+
+    /// Limits what this device sends.
+    pub fn shape(&self, mbit: u32) {
+        site::shape(&self.namespace, "eth0", mbit);
+    }
+
+    /// Bytes that this device has sent, headers included.
+    pub fn sent_bytes(&self) -> u64 {
+        self.namespace.sent_bytes("eth0")
+    }
+
+    /// Path of the local socket.
+    pub fn socket(&self) -> PathBuf {
+        self.root.join("agent.sock")
+    }
+
+    fn content_directory(&self) -> PathBuf {
+        self.root.join("content")
+    }
+}

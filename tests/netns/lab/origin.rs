@@ -1,0 +1,144 @@
+//! The internet: a web server that has every content, and counts what it gives away.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use md5::{Digest, Md5};
+use p2p_agent::random::Random;
+
+/// Some file that devices need.
+pub struct Content {
+    /// 32 hex digits.
+    pub md5: String,
+    /// All of it.
+    pub bytes: Vec<u8>,
+}
+
+impl Content {
+    /// `bytes` bytes that look like a compressed video: no two places alike. The same for the same `seed`.
+    pub fn random(seed: u8, bytes: usize) -> Arc<Self> {
+        let mut data = vec![0; bytes];
+        Random::from_seed([seed; 16]).fill(&mut data);
+        let md5 = Md5::digest(&data).iter().map(|byte| format!("{byte:02x}")).collect();
+        Arc::new(Self { md5, bytes: data })
+    }
+
+    /// Its size.
+    pub fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+}
+
+/// HTTP/1.1 with `Range: bytes=K-`; one request a connection.
+pub struct Origin {
+    base: String,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    contents: Mutex<HashMap<String, Arc<Content>>>,
+    requests: AtomicU64,
+    body_bytes: AtomicU64,
+}
+
+impl Origin {
+    /// Listens at `address` in `namespace`.
+    pub fn start(namespace: &super::namespace::Namespace, address: Ipv4Addr) -> Self {
+        let shared = Arc::new(Shared::default());
+        let listener = namespace.enter(|| TcpListener::bind((address, 80))).unwrap();
+        let server = Arc::clone(&shared);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let server = Arc::clone(&server);
+                thread::spawn(move || server.serve(&stream));
+            }
+        });
+        Self { base: format!("http://{address}"), shared }
+    }
+
+    /// Publishes a content; its URL.
+    pub fn publish(&self, content: &Arc<Content>) -> String {
+        // The name of the MD5 is not in the URL: what a capture finds of it must have come from an agent.
+        let mut contents = self.shared.contents.lock().unwrap();
+        let path = format!("/video-{}.mp4", contents.len());
+        contents.insert(path.clone(), Arc::clone(content));
+        format!("{}{path}", self.base)
+    }
+
+    /// Requests so far.
+    pub fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::SeqCst)
+    }
+
+    /// Bytes of bodies handed to the kernel so far.
+    pub fn body_bytes(&self) -> u64 {
+        self.shared.body_bytes.load(Ordering::SeqCst)
+    }
+}
+
+impl Shared {
+    /// A client that goes away in the middle is its own business.
+    fn serve(&self, stream: &TcpStream) -> io::Result<()> {
+        let mut lines = BufReader::new(stream).lines();
+        let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+        let mut first = None;
+        for line in lines {
+            let line = line?;
+            if line.is_empty() {
+                break;
+            }
+            if let Some((name, value)) = line.split_once(':') {
+                if name.eq_ignore_ascii_case("range") {
+                    first = value.trim().strip_prefix("bytes=").and_then(|range| range.split('-').next()?.parse().ok());
+                }
+            }
+        }
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        let mut words = request.split(' ');
+        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let content = self.contents.lock().unwrap().get(path).map(Arc::clone);
+        self.answer(stream, method, content.as_deref(), first)
+    }
+
+    fn answer(
+        &self,
+        mut stream: &TcpStream,
+        method: &str,
+        content: Option<&Content>,
+        first: Option<u64>,
+    ) -> io::Result<()> {
+        let Some(content) = content else {
+            return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        };
+        let size = content.size();
+        let from = first.unwrap_or(0);
+        if from >= size {
+            return write!(
+                stream,
+                "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{size}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+        }
+        let status = match first {
+            Some(_) => format!("206 Partial Content\r\nContent-Range: bytes {from}-{}/{size}", size - 1),
+            None => "200 OK".to_owned(),
+        };
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nAccept-Ranges: bytes\r\nConnection: close\r\n\r\n",
+            size - from
+        );
+        stream.write_all(head.as_bytes())?;
+        if method == "HEAD" {
+            return Ok(());
+        }
+        for piece in content.bytes[from as usize..].chunks(16 * 1024) {
+            stream.write_all(piece)?;
+            self.body_bytes.fetch_add(piece.len() as u64, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! A site: devices on a switch, a router, and the origin behind its uplink.
+//!
+//! ```text
+//! device 0 … device n    10.77.0.10+i ─┬─ switch ── router 10.77.0.1 │ 10.78.0.1 ══ uplink ══ 10.78.0.2 origin
+//! ```
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::device::Device;
+use super::namespace::Namespace;
+use super::origin::Origin;
+
+/// One Ethernet segment.
+pub struct Lan {
+    /// Where the bridge is; every frame of the segment passes through here.
+    pub switch: Namespace,
+    network: [u8; 3],
+    ports: usize,
+}
+
+impl Lan {
+    fn new(network: [u8; 3]) -> Self {
+        let switch = Namespace::new();
+        switch.ip("link add name br0 type bridge");
+        switch.ip("link set br0 up");
+        Self { switch, network, ports: 0 }
+    }
+
+    /// Address of host `host`.
+    pub fn address(&self, host: u8) -> Ipv4Addr {
+        let [a, b, c] = self.network;
+        Ipv4Addr::new(a, b, c, host)
+    }
+
+    /// A cable from a new port of the switch to a new `interface` of `namespace`; the name of the port.
+    pub fn plug(&mut self, namespace: &Namespace, interface: &str, host: u8) -> String {
+        let port = self.socket();
+        namespace.ip(&format!("link add name {interface} type veth peer name {port} netns {}", self.switch.path()));
+        self.connect(&port);
+        namespace.ip(&format!("address add {}/24 broadcast + dev {interface}", self.address(host)));
+        namespace.ip(&format!("link set {interface} up"));
+        port
+    }
+
+    /// The name of the next port.
+    pub fn socket(&mut self) -> String {
+        self.ports += 1;
+        format!("port{}", self.ports)
+    }
+
+    /// Makes an interface in the switch's namespace one of its ports.
+    pub fn connect(&self, port: &str) {
+        self.switch.ip(&format!("link set {port} master br0"));
+        self.switch.ip(&format!("link set {port} up"));
+    }
+}
+
+/// Everything at one customer's place.
+pub struct Site {
+    /// The segment that all devices are on.
+    pub lan: Lan,
+    /// Between the site and the origin.
+    pub router: Namespace,
+    /// The host outside, where the origin is.
+    pub outside: Namespace,
+    /// The web server that has everything.
+    pub origin: Origin,
+    directory: TempDir,
+}
+
+impl Site {
+    /// The switch, the router and the origin; no devices yet.
+    pub fn new() -> Self {
+        let mut lan = Lan::new([10, 77, 0]);
+        let (router, outside) = (Namespace::new(), Namespace::new());
+        lan.plug(&router, "lan", 1);
+        router.ip(&format!("link add name wan type veth peer name eth0 netns {}", outside.path()));
+        router.ip("address add 10.78.0.1/24 dev wan");
+        router.ip("link set wan up");
+        router.sysctl("net/ipv4/ip_forward", "1");
+        outside.ip("address add 10.78.0.2/24 dev eth0");
+        outside.ip("link set eth0 up");
+        outside.ip("route add default via 10.78.0.1");
+        let origin = Origin::start(&outside, Ipv4Addr::new(10, 78, 0, 2));
+        Self { lan, router, outside, origin, directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// Limits what comes in over the uplink.
+    pub fn shape_uplink(&self, mbit: u32) {
+        shape(&self.outside, "eth0", mbit);
+    }
+
+    /// Another segment, not connected to the first.
+    pub fn another_lan(&self) -> Lan {
+        Lan::new([10, 79, 0])
+    }
+
+    /// A device on the switch, not running anything yet.
+    pub fn device(&mut self, number: u8) -> Device {
+        let device = plug_in(&mut self.lan, number, self.directory.path());
+        device.namespace.ip(&format!("route add default via {}", self.lan.address(1)));
+        device
+    }
+
+    /// A device on another segment, where there is no router.
+    pub fn device_at(&self, lan: &mut Lan, number: u8) -> Device {
+        plug_in(lan, number, self.directory.path())
+    }
+
+    /// `count` devices whose agents run and have all heard of each other.
+    pub fn agents(&mut self, count: u8) -> Vec<Device> {
+        let mut devices: Vec<_> = (0..count).map(|number| self.device(number)).collect();
+        devices.iter_mut().for_each(Device::start);
+        for device in &devices {
+            for other in devices.iter().filter(|other| other.address != device.address) {
+                device.wait_for_peer(other.address);
+            }
+        }
+        devices
+    }
+
+    /// What the programs have said; for a scenario that failed.
+    pub fn print_logs(&self) {
+        let logs = std::fs::read_dir(self.directory.path()).unwrap().map(|entry| entry.unwrap().path());
+        for log in logs.flat_map(|device| ["agent.log", "fetch.log"].map(|name| device.join(name))) {
+            if let Ok(said) = std::fs::read(&log) {
+                let said = String::from_utf8_lossy(&said);
+                let from = said.len().saturating_sub(6_000);
+                let tail = (from..said.len()).find(|&at| said.is_char_boundary(at)).map_or("", |at| &said[at..]);
+                println!("--- {}\n{tail}", log.display());
+            }
+        }
+    }
+}
+
+fn plug_in(lan: &mut Lan, number: u8, directory: &Path) -> Device {
+    let host = 10 + number;
+    let namespace = Namespace::new();
+    let port = lan.plug(&namespace, "eth0", host);
+    Device::new(namespace, port, lan.address(host), &directory.join(format!("device{number}")))
+}
+
+/// Limits what leaves through an interface.
+pub fn shape(namespace: &Namespace, interface: &str, mbit: u32) {
+    namespace.tc(&format!("qdisc replace dev {interface} root tbf rate {mbit}mbit burst 64k latency 50ms"));
+}

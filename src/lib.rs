@@ -15,18 +15,26 @@
 extern crate std;
 
 pub mod announce;
+pub mod clock;
 pub mod content;
+pub mod discovery;
 pub mod domain;
 pub mod exchange;
 pub mod hex;
 pub mod http;
 pub mod keys;
 pub mod limits;
+pub mod peer;
 pub mod random;
 pub mod record;
 pub mod time;
 pub mod transcript;
 pub mod wire;
 
+pub mod agent;
+pub mod handshake;
+pub mod rank;
+pub mod slots;
 #[cfg(test)]
 mod vectors;
+pub mod want;

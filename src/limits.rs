@@ -69,6 +69,38 @@ pub const REPLIES_PER_SOURCE: (u32, u32) = (8, 4);
 /// Replies to everybody: burst, and refill per second. A site of 128 boots at once and is answered.
 pub const REPLIES_OVERALL: (u32, u32) = (256, 128);
 
+/// Own unicast probes to strangers: burst, and refill per second. A whole table at boot; a flood of forged sources gets little.
+pub const PROBES_TO_STRANGERS: (u32, u32) = (128, 16);
+/// A stranger is not probed again within this, so that each of its link-up probes may ask for one.
+pub const REPROBE_AFTER: Duration = Duration::from_millis(90);
+/// A unicast probe that found no room waits this long.
+pub const PROBE_POSTPONED: Duration = Duration::from_millis(250);
+/// Reply budgets kept; addresses that share the low bits share one. A power of two, and honest devices of a /23 share none.
+pub const SOURCES: usize = 512;
+/// Unicast probes whose reply is awaited: one for each peer.
+pub const UNICAST_NONCES: usize = PEERS;
+/// Broadcast probes whose replies are awaited, per interface: those of the link-up and the next.
+pub const BROADCAST_NONCES: usize = LINK_UP_PROBES.len() + 1;
+/// Datagrams waiting for the socket. They are sent right after what caused them; more than this waits only if the socket is stuck.
+pub const OUTBOX: usize = 32;
+
+// --- clock --------------------------------------------------------------------------------------------------
+
+/// Peers that must agree before this node doubts its own clock.
+pub const CLOCK_PEERS: usize = 3;
+/// A peer with a larger error bound is not compared: Wi-Fi at its busiest stays below, and the alarm is well above.
+pub const CLOCK_ERROR_MAX: Duration = Duration::from_millis(25);
+/// Peers agree within this, beyond their error: NTP over a bad uplink leaves clocks this far apart.
+pub const CLOCK_AGREEMENT: Duration = Duration::from_millis(50);
+/// A clock that is wrong by more is worth a restart of the NTP client (behaviour 44).
+pub const CLOCK_OFF: Duration = Duration::from_millis(100);
+/// Wall and monotonic clock part by more only when the former is set, not by the time between reading the two.
+pub const CLOCK_STEP: Duration = Duration::from_millis(10);
+/// How fast a sample grows uncertain (PHI of RFC 5905).
+pub const CLOCK_DRIFT_PPM: u32 = 15;
+/// Resolution and reading time of the two clocks together: the mind's instants are whole microseconds.
+pub const CLOCK_PRECISION: Duration = Duration::from_micros(2);
+
 // --- query and transfer -------------------------------------------------------------------------------------
 
 /// How long an answer is awaited, on top of the measured round trip.
@@ -79,14 +111,52 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A source that has nothing new says so this often, with an empty record.
 pub const HEARTBEAT: Duration = Duration::from_millis(500);
+/// From a growing file at least this much is sent at once ...
+pub const GROWTH_BATCH: u64 = 16_384;
+/// ... or what is there after this: what each device of a chain adds to the last one's delay.
+pub const GROWTH_LINGER: Duration = Duration::from_millis(10);
 /// A source that sends neither data nor heartbeat for this long is left (promise 3).
 pub const SOURCE_STALL: Duration = Duration::from_secs(2);
 /// A reader that takes no record for this long loses its slot.
 pub const READER_STALL: Duration = Duration::from_secs(5);
+/// A transfer without progress for this long may be displaced by its own device's fail-over.
+pub const SLOT_DISPLACED_AFTER: Duration = Duration::from_secs(1);
+/// A local client that takes nothing for this long is dropped: longer than an SD card's worst pause.
+pub const LOCAL_STALL: Duration = Duration::from_secs(30);
 /// A local request may wait this long in all without received bytes; then the internet (promise 3).
 pub const WAIT_WITHOUT_BYTES: Duration = Duration::from_secs(6);
 /// Nobody reachable: the local client is told within this after link-up (promise 3).
 pub const NOBODY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Peers avoided per content: more than ever fail at once on a site; the soonest forgiven makes room.
+pub const AVOIDED: usize = 16;
+/// A peer without a free slot is asked again after this; its slots turn over in seconds.
+pub const AVOID_BUSY: Duration = Duration::from_millis(800);
+/// A peer that has nothing more right now: about one round of progress on its side.
+pub const AVOID_EXHAUSTED: Duration = Duration::from_millis(300);
+/// A peer that broke off or fell silent.
+pub const AVOID_STALLED: Duration = Duration::from_secs(5);
+/// A peer whose record failed its MAC: whoever sits on that path stays there for a while.
+pub const AVOID_CORRUPT: Duration = Duration::from_secs(600);
+/// Between two query rounds while another device prepares to fetch.
+pub const WAIT_ROUND: Duration = Duration::from_millis(200);
+/// Random part of that wait, so that the waiting do not ask in step.
+pub const WAIT_JITTER: Duration = Duration::from_millis(100);
+/// A better placed wanter that does not claim within this has lost its client; it is passed over.
+pub const WANTER_PATIENCE: Duration = Duration::from_millis(1_500);
+/// A claimant or fetcher without progress for this long is passed over; the lease goes to the next (design section 7).
+pub const LEASE_STALL: Duration = Duration::from_secs(3);
+/// Between two announcements of a fetch (design section 7).
+pub const FETCH_BEACON: Duration = Duration::from_millis(250);
+/// Between two queries about what was announced of one content, so that recorded announcements cost little.
+pub const HINT_INTERVAL: Duration = Duration::from_millis(150);
+/// After a claim: three quick announcements, so that one lost datagram does not hide it.
+pub const CLAIM_BEACONS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(60)];
+/// Who lost a lease ranks last for this long.
+pub const LOST_LEASE: Duration = Duration::from_secs(600);
+/// Devices remembered per content that also want or fetch it: the best placed are enough to decide.
+pub const RIVALS: usize = 8;
+/// What was heard from a rival counts this long without news.
+pub const RIVAL_LIFETIME: Duration = Duration::from_millis(800);
 /// How long a reason is remembered for the client that asks again.
 pub const REASON_MEMORY: Duration = Duration::from_secs(60);
 /// What a refused reader is told to wait: retries on a LAN are about a second (behaviour 57).
@@ -94,12 +164,63 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Query nonces remembered, so that a recorded query is not answered twice.
 pub const NONCES_REMEMBERED: usize = 512;
 
+// --- sockets ------------------------------------------------------------------------------------------------
+
+/// TTL of everything sent and the least TTL of everything accepted: a router would have taken one off (RFC 5082).
+pub const LINK_TTL: u8 = 255;
+/// Type-of-service byte of everything sent: the lower-effort DSCP, 000001 (RFC 8622).
+pub const LOWER_EFFORT_TOS: u8 = 0x04;
+/// Queueing priority of everything sent: bulk, the last band of the kernel's default queue (tc-prio(8)).
+pub const BULK_PRIORITY: u8 = 2;
+/// Send and receive buffer of a TCP connection as asked for; the kernel doubles it. Two records, or 1 Gbit/s at 1 ms;
+/// a fixed size bounds the kernel's memory where its own tuning would grow to 6 MiB per connection.
+pub const TCP_BUFFER_BYTES: u32 = 131_072;
+/// Send and receive buffer of the datagram socket as asked for: a probe and a reply from each of 128 peers that boot at once.
+pub const UDP_BUFFER_BYTES: u32 = 131_072;
+/// Datagrams taken in a row before other tasks get their turn, so that a flood does not stop the agent.
+pub const DATAGRAMS_IN_A_ROW: u8 = 16;
+/// Longest name of a network interface (IFNAMSIZ without its NUL).
+pub const INTERFACE_NAME_BYTES: usize = 15;
+
+// --- the content directory ----------------------------------------------------------------------------------
+
+/// Bytes of `MD5SUMS` that are read: 512 for each content that may be listed.
+pub const SUMS_BYTES: u64 = 512 * CONTENTS as u64;
+/// Longest line of `MD5SUMS`; the kernel's own limit for a path is as much. Longer lines are skipped and counted.
+pub const SUMS_LINE_BYTES: usize = 4_096;
+/// How often the content directory is compared with what its path names now, so that a remount is noticed.
+pub const DIRECTORY_CHECK: Duration = Duration::from_secs(3);
+/// Least time between two scans of the directory, whatever happens in it. 8,192 names are read in some milliseconds.
+pub const RESCAN_PAUSE: Duration = Duration::from_millis(250);
+/// Pause after a batch of directory events: the kernel merges the writes of that time into one event.
+pub const EVENT_PAUSE: Duration = Duration::from_millis(5);
+/// The same while nobody waits for a file to grow: a download that nobody follows need not wake the agent often.
+pub const EVENT_PAUSE_UNWATCHED: Duration = Duration::from_millis(50);
+/// Bytes of directory events taken at once; room for some hundred content names.
+pub const EVENT_BYTES: usize = 16_384;
+/// A follower looks at its growing file this often even if no event says so: some file systems have none.
+pub const GROWTH_POLL: Duration = Duration::from_millis(250);
+/// Asked of the kernel ahead of a cold read: a few records, so that the next ones are warm.
+pub const READ_AHEAD_BYTES: u64 = 4 * RECORD_BYTES as u64;
+/// Read at once where a read cannot be told not to wait: under a millisecond on an SD card.
+pub const READ_CHUNK_BYTES: usize = 16_384;
+/// First wait for a cold page; it doubles up to 16 times this.
+pub const READ_WAIT: Duration = Duration::from_millis(1);
+/// Waits for a cold page (half a second in all) until one chunk is read the plain way.
+pub const READ_TRIES: u32 = 36;
+
 // --- the device ---------------------------------------------------------------------------------------------
 
 /// Bytes of log per second; beyond that lines are counted, not written.
 pub const LOG_BYTES_PER_SECOND: u32 = 16_384;
 /// Timers later than this mean that the device is too busy to be a good source.
 pub const STARVED: Duration = Duration::from_millis(100);
+/// How often the file no-p2p is looked for: off is off within a second, at two system calls a second.
+pub const SWITCH_CHECK: Duration = Duration::from_millis(400);
+/// How often the interfaces are listed even if nothing announced a change.
+pub const INTERFACE_CHECK: Duration = Duration::from_secs(10);
+/// How long a device that found its timers late ranks last.
+pub const STARVED_MEMORY: Duration = Duration::from_secs(30);
 
 const _: () = assert!(SLOTS_PER_ADDRESS < SLOTS);
 const _: () = assert!(CONNECTIONS_PER_ADDRESS > SLOTS_PER_ADDRESS);
@@ -108,5 +229,15 @@ const _: () = assert!(QUERY_CONNECTIONS >= SLOTS + PEERS - SLOTS);
 const _: () = assert!(RECORD_BYTES / 16 + 2 <= 8_192);
 // Wi-Fi and PPPoE carry a datagram in one frame.
 const _: () = assert!(DATAGRAM_BYTES <= 512);
+// The interval that a full table needs, with its jitter, is believed by the peers.
+const _: () =
+    assert!(PROBE_INTERVAL.as_millis() * (PEERS / PROBED_PEERS) as u128 * 17 / 16 <= INTERVAL_MAX.as_millis());
+const _: () = assert!(INTERVAL_MAX.as_millis() <= u16::MAX as u128);
+// Replies to eight peers and the own broadcast, every interval.
+const _: () =
+    assert!((PROBED_PEERS as u128 + 1) * 1_000 <= IDLE_PACKETS_PER_SECOND as u128 * PROBE_INTERVAL.as_millis());
+const _: () = assert!(SOURCES.is_power_of_two());
 // A stalled source is noticed, and another one asked, within three seconds.
 const _: () = assert!(SOURCE_STALL.as_millis() + 2 * QUERY_TIMEOUT.as_millis() < 3_000);
+// The content index counts in 16 bits, and remembers a line of `MD5SUMS` in 32.
+const _: () = assert!(CONTENTS < u16::MAX as usize && SUMS_BYTES < u32::MAX as u64);

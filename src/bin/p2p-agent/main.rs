@@ -1,2 +1,77 @@
-//! The daemon.
-fn main() {}
+//! `p2p-agent`: the daemon around the mind in the library, and the small commands that look at it.
+
+mod api;
+mod ask;
+mod check;
+mod cli;
+mod client;
+mod clock;
+mod device;
+mod disk;
+mod heap;
+mod logger;
+mod net;
+mod pace;
+mod process;
+mod relay;
+mod run;
+mod serve;
+mod store;
+mod stream;
+mod tally;
+
+use std::process::ExitCode;
+
+use cli::{Command, exit};
+
+#[global_allocator]
+static HEAP: heap::Counting = heap::Counting;
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Help) => print(cli::HELP),
+        Ok(Command::Version) => print(concat!("p2p-agent ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Command::Run(options)) => finish(run::run(&options).map(|()| String::new())),
+        Ok(Command::Check(options)) => match check::check(&options) {
+            Ok(sentence) => print(&format!("{sentence}\n")),
+            Err(failure) => complain(&failure.sentence, 1),
+        },
+        Ok(Command::Ask { socket, target, json }) => finish(client::ask(&socket, &target, json)),
+        Err(sentence) => complain(&sentence, exit::USAGE),
+    }
+}
+
+/// Why the program cannot go on: one sentence, and the exit code that goes with it.
+#[derive(Debug)]
+pub struct Failure {
+    /// What is wrong, where, and how to mend it.
+    pub sentence: String,
+    /// After sysexits.h.
+    pub code: u8,
+}
+
+impl Failure {
+    /// A failure with this exit code.
+    pub fn new(code: u8, sentence: impl Into<String>) -> Self {
+        Self { sentence: sentence.into(), code }
+    }
+}
+
+fn finish(outcome: Result<String, Failure>) -> ExitCode {
+    match outcome {
+        Ok(text) => print(&text),
+        Err(failure) => complain(&failure.sentence, failure.code),
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    use std::io::Write as _;
+    // A reader that closed the pipe has seen enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn complain(sentence: &str, code: u8) -> ExitCode {
+    eprintln!("p2p-agent: {sentence}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,381 @@
+//! The whole mind: discovery, slots and wants behind one type.
+//!
+//! The body calls a `handle_*` method for everything that happens (a datagram, a proven query, bytes, a timer), then drains
+//! [`Agent::poll_transmit`] until it is empty and sleeps until [`Agent::poll_timeout`]. Nothing here waits, and nothing
+//! here reads a clock: `now` is monotonic, `wall` the wall clock.
+
+use core::net::Ipv4Addr;
+
+use crate::content::{NodeId, PublicId, Standing, State};
+use crate::discovery::{Discovery, Heard, InterfaceUp, To};
+use crate::exchange::{Answer, PeerRequest};
+use crate::handshake::{Answerer, Asker};
+use crate::keys::ContentKeys;
+use crate::limits::{DATAGRAM_BYTES, LINK_UP_PROBES, NONCES_REMEMBERED, QUERY_TIMEOUT, STARVED, STARVED_MEMORY, WANTS};
+pub use crate::peer::IfIndex;
+use crate::random::Random;
+use crate::slots::Slots;
+use crate::time::{Duration, Instant, Timestamp};
+use crate::want::{Answered, Condition, Reason, Round, SourceEnd, Step, Want};
+use crate::wire::{Announce, Datagram};
+
+/// What is on disk of a content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing.
+    Nothing,
+    /// The first bytes, in a `.part`.
+    Part(u64),
+    /// All of it.
+    Complete(u64),
+}
+
+/// Somebody announced something about a wanted content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// The content.
+    pub id: PublicId,
+    /// Where it was heard.
+    pub interface: IfIndex,
+    /// Who announced it.
+    pub peer: Ipv4Addr,
+}
+
+/// Why a request of the local client cannot be taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Another local response for the same content is under way: follow the own `.part`.
+    AlreadyServed,
+    /// As many contents are wanted as the table holds.
+    Full,
+}
+
+/// The mind of one node.
+pub struct Agent {
+    node: NodeId,
+    random: Random,
+    /// Peers and their clocks.
+    pub discovery: Discovery,
+    /// Transfers to peers.
+    pub slots: Slots,
+    wants: heapless::Vec<Want, WANTS>,
+    nonces: heapless::Deque<[u8; 16], NONCES_REMEMBERED>,
+    late_at: Option<Instant>,
+    may_fetch: bool,
+    /// The link that came up last is a wire.
+    wired: bool,
+    /// By then whoever is there has answered the first probes.
+    settled_at: Instant,
+}
+
+/// A datagram to send now, to the agent's port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Through this interface; through each when None.
+    pub interface: Option<IfIndex>,
+    /// To whom.
+    pub to: To,
+    /// The whole datagram.
+    pub bytes: [u8; DATAGRAM_BYTES],
+}
+
+impl Agent {
+    /// A node that knows nobody yet. `os` is carried in its probes.
+    pub fn new(os: &str, mut random: Random) -> Self {
+        let node = NodeId(random.bytes());
+        Self {
+            node,
+            discovery: Discovery::new(node, os),
+            slots: Slots::default(),
+            wants: heapless::Vec::new(),
+            nonces: heapless::Deque::new(),
+            late_at: None,
+            may_fetch: true,
+            wired: true,
+            settled_at: Instant::ZERO,
+            random,
+        }
+    }
+
+    /// This node's name for this run.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Fresh unpredictable bytes.
+    pub fn random<const N: usize>(&mut self) -> [u8; N] {
+        self.random.bytes()
+    }
+
+    /// Whether this device may use its uplink for the site (not metered).
+    pub fn set_may_fetch(&mut self, may_fetch: bool) {
+        self.may_fetch = may_fetch;
+    }
+
+    /// An interface is there with this address.
+    pub fn handle_interface_up(&mut self, now: Instant, index: IfIndex, address: Ipv4Addr, prefix: u8, wired: bool) {
+        if self.discovery.handle_interface_up(now, index, address, prefix, wired) == InterfaceUp::Started {
+            let [.., last] = LINK_UP_PROBES;
+            self.settled_at = now + last + QUERY_TIMEOUT;
+            self.wired = wired;
+        }
+    }
+
+    /// An interface is gone, with everybody behind it.
+    pub fn handle_interface_down(&mut self, now: Instant, index: IfIndex) {
+        self.discovery.handle_interface_down(now, index);
+    }
+
+    /// A datagram arrived. Some: a device that knows a wanted content announces something about it; an announcement can be
+    /// recorded and sent again, so ask that device and hand its answer to [`Agent::handle_standing`].
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        received: Timestamp,
+        interface: IfIndex,
+        from: Ipv4Addr,
+        bytes: &[u8],
+    ) -> Option<Hint> {
+        let heard = self.discovery.handle_datagram(now, received, interface, from, bytes, &mut self.random)?;
+        let Heard::Announce { interface, from, announce } = heard;
+        self.handle_announce(now, interface, from, &announce)
+    }
+
+    fn handle_announce(
+        &mut self,
+        now: Instant,
+        interface: IfIndex,
+        from: Ipv4Addr,
+        announce: &Announce,
+    ) -> Option<Hint> {
+        let node = self.node;
+        let want = self.want_mut(announce.id)?;
+        let ours = announce.node == node;
+        if ours || !want.keys().verify_announce(announce) || !want.takes_hint(now, &announce.standing) {
+            return None;
+        }
+        Some(Hint { id: announce.id, interface, peer: from })
+    }
+
+    /// A peer proved its standing when it was asked after a [`Hint`]; true when a waiting local request should be polled.
+    pub fn handle_standing(&mut self, now: Instant, id: PublicId, peer: Ipv4Addr, standing: Standing) -> bool {
+        let condition = self.condition(now);
+        self.want_mut(id).is_some_and(|want| want.handle_standing(now, peer, standing, condition))
+    }
+
+    /// A timer fired; `due` is when it should have.
+    pub fn handle_timeout(&mut self, now: Instant, wall: Timestamp, due: Instant) {
+        if due != Instant::ZERO && now.since(due) > STARVED {
+            self.late_at = Some(now);
+        }
+        self.discovery.handle_timeout(now, wall, &mut self.random);
+        for want in &mut self.wants {
+            want.handle_timeout(now);
+        }
+        self.wants.retain(|want| !want.is_forgettable(now));
+    }
+
+    /// When [`Agent::handle_timeout`] and [`Agent::poll_transmit`] are due.
+    pub fn poll_timeout(&self) -> Instant {
+        self.wants.iter().map(Want::poll_timeout).fold(self.discovery.poll_timeout(), Instant::min)
+    }
+
+    /// The next datagram to send, if any.
+    pub fn poll_transmit(&mut self, now: Instant, wall: Timestamp) -> Option<Transmit> {
+        if let Some(transmit) = self.discovery.poll_transmit(now, wall) {
+            return Some(Transmit { interface: Some(transmit.interface), to: transmit.to, bytes: transmit.bytes });
+        }
+        let condition = self.condition(now);
+        let Self { node, random, wants, .. } = self;
+        let announce = wants.iter_mut().find_map(|want| {
+            let standing = want.poll_announce(now, condition)?;
+            let id = want.keys().id();
+            let mut announce =
+                Announce { node: *node, id, standing, claimed_ms: 0, nonce: random.bytes(), mac: [0; 16] };
+            announce.mac = want.keys().announce_mac(&announce);
+            Some(announce)
+        })?;
+        let mut bytes = [0; DATAGRAM_BYTES];
+        Datagram::Announce(announce).encode(&mut bytes);
+        Some(Transmit { interface: None, to: To::Broadcast, bytes })
+    }
+
+    /// A query of a peer. None means 404, whatever is held: the peer did not prove that it knows the content, or
+    /// repeats somebody's old query. Otherwise the second value tells whether a waiting local request should be polled.
+    pub fn handle_query(
+        &mut self,
+        now: Instant,
+        interface: IfIndex,
+        (from, to): (Ipv4Addr, Ipv4Addr),
+        keys: &ContentKeys,
+        query: &PeerRequest,
+        held: Held,
+    ) -> Option<(Answerer, Answer, bool)> {
+        let mut answerer = Answerer::accept(keys, from, to, query).ok()?;
+        let PeerRequest::Query { nonce, asker, .. } = query else { return None };
+        if self.nonces.iter().any(|seen| seen == nonce) {
+            return None;
+        }
+        if self.nonces.is_full() {
+            self.nonces.pop_front();
+        }
+        // There is room now.
+        let _ = self.nonces.push_back(*nonce);
+        self.discovery.handle_authenticated(now, interface, from);
+        let condition = self.condition(now);
+        let woken = match self.want_mut(keys.id()) {
+            Some(want) => want.handle_standing(now, from, *asker, condition),
+            None => false,
+        };
+        let standing = self.standing(now, keys.id(), held);
+        if standing.state == State::Idle && !self.wants.iter().any(|want| want.keys().id() == keys.id()) {
+            return None;
+        }
+        let challenge = self.random.bytes();
+        let answer = answerer.answer(keys, standing, challenge);
+        Some((answerer, answer, woken))
+    }
+
+    /// A query of ours about `keys` to a peer.
+    pub fn ask(&mut self, now: Instant, keys: &ContentKeys, from: Ipv4Addr, to: Ipv4Addr, held: Held) -> Asker {
+        let standing = self.standing(now, keys.id(), held);
+        Asker::new(keys, from, to, standing, self.random.bytes())
+    }
+
+    /// What this node tells about itself and one content.
+    pub fn standing(&self, now: Instant, id: PublicId, held: Held) -> Standing {
+        let active = self.slots.active();
+        let want = self.wants.iter().find(|want| want.keys().id() == id);
+        if let Held::Complete(size) = held {
+            let attempt = want.map_or(1, |want| want.standing(now, None, self.condition(now)).attempt);
+            let state = State::Complete;
+            return Standing { state, size: Some(size), available: size, active, attempt, ..Standing::default() };
+        }
+        let part = if let Held::Part(bytes) = held { bytes } else { 0 };
+        match want {
+            Some(want) => Standing { active, ..want.standing(now, Some(part), self.condition(now)) },
+            None if part > 0 => {
+                Standing { state: State::Partial, available: part, active, attempt: 1, ..Standing::default() }
+            }
+            None => Standing::default(),
+        }
+    }
+
+    /// The local client asks for the content of `keys` from byte `offset` on.
+    pub fn handle_request(
+        &mut self,
+        now: Instant,
+        keys: ContentKeys,
+        offset: u64,
+        size: Option<u64>,
+    ) -> Result<(), Refused> {
+        if let Some(want) = self.want_mut(keys.id()) {
+            if want.is_served() {
+                return Err(Refused::AlreadyServed);
+            }
+            want.handle_request(now, offset, size);
+            return Ok(());
+        }
+        self.make_room();
+        let want = Want::new(now, self.node, keys, offset, size);
+        self.wants.push(want).map_err(|_| Refused::Full)
+    }
+
+    /// What to do next for a want; None when it is not known (any more).
+    pub fn poll_want(&mut self, now: Instant, id: PublicId) -> Option<Step> {
+        let peers = self.discovery.peers().routable().count();
+        let settled_at = self.settled_at;
+        Some(self.want_mut(id)?.poll(now, peers, settled_at))
+    }
+
+    /// A query round for a want is over.
+    pub fn handle_round(&mut self, now: Instant, id: PublicId, round: Round, answers: &[Answered]) {
+        let condition = self.condition(now);
+        let Self { wants, random, .. } = self;
+        if let Some(want) = wants.iter_mut().find(|want| want.keys().id() == id) {
+            want.handle_round(now, round, answers, condition, random);
+        }
+    }
+
+    /// The followed source ended.
+    pub fn handle_source_end(&mut self, now: Instant, id: PublicId, peer: Ipv4Addr, end: SourceEnd) {
+        if let Some(want) = self.want_mut(id) {
+            want.handle_source_end(now, peer, end);
+        }
+    }
+
+    /// The client was told to fetch; from here on the lease is this node's.
+    pub fn handle_told(&mut self, now: Instant, id: PublicId) {
+        let condition = self.condition(now);
+        if let Some(want) = self.want_mut(id) {
+            want.handle_told(now, condition);
+        }
+    }
+
+    /// The client reports on its own download of `keys`; false means: stop it and ask again.
+    pub fn handle_report(&mut self, now: Instant, keys: ContentKeys, offset: u64, size: Option<u64>) -> bool {
+        let id = keys.id();
+        if self.want_mut(id).is_none() {
+            self.make_room();
+            let mut want = Want::new(now, self.node, keys, offset, size);
+            want.handle_response_end(now);
+            if self.wants.push(want).is_err() {
+                return true;
+            }
+        }
+        self.want_mut(id).is_none_or(|want| {
+            let goes_on = want.handle_report(now, size);
+            want.handle_growth(now, offset);
+            goes_on
+        })
+    }
+
+    /// The want of this content.
+    pub fn want_mut(&mut self, id: PublicId) -> Option<&mut Want> {
+        self.wants.iter_mut().find(|want| want.keys().id() == id)
+    }
+
+    /// The want of this content.
+    pub fn want(&self, id: PublicId) -> Option<&Want> {
+        self.wants.iter().find(|want| want.keys().id() == id)
+    }
+
+    /// Everything wanted or remembered.
+    pub fn wants(&self) -> impl Iterator<Item = &Want> {
+        self.wants.iter()
+    }
+
+    /// Reason last given for a content.
+    pub fn reason(&self, id: PublicId) -> Option<Reason> {
+        self.want(id)?.reason()
+    }
+
+    /// How long to wait for this peer's answer.
+    pub fn patience(&self, peer: Ipv4Addr) -> Duration {
+        let delay = self.discovery.peers().iter().find(|known| known.addr == peer).and_then(|known| known.delay());
+        QUERY_TIMEOUT + delay.unwrap_or_default().min(QUERY_TIMEOUT)
+    }
+
+    fn condition(&self, now: Instant) -> Condition {
+        let fetching = self.wants.iter().filter(|want| want.is_fetching()).count();
+        Condition {
+            starved: self.late_at.is_some_and(|at| now.since(at) < STARVED_MEMORY),
+            may_fetch: self.may_fetch,
+            wired: self.wired,
+            fetching: u8::try_from(fetching).unwrap_or(u8::MAX),
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.wants.is_full()
+            && let Some((oldest, _)) = self
+                .wants
+                .iter()
+                .enumerate()
+                .filter_map(|(place, want)| Some((place, want.idle_since()?)))
+                .min_by_key(|(_, since)| *since)
+        {
+            self.wants.swap_remove(oldest);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Asking peers: queries in parallel over kept-alive connections, and the GET that follows the best answer.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{Ipv4Addr, TcpStream};
+use std::rc::Rc;
+
+use async_io::Async;
+use p2p_agent::agent::Hint;
+use p2p_agent::content::{ContentMd5, PublicId, Standing};
+use p2p_agent::exchange::{Answer, Given, PeerRequest};
+use p2p_agent::handshake::Asker;
+use p2p_agent::http::parse_response;
+use p2p_agent::keys::ContentKeys;
+use p2p_agent::limits::{HEAD_BYTES, PEERS, QUERY_TIMEOUT};
+use p2p_agent::record::Opener;
+use p2p_agent::time::Duration;
+use p2p_agent::want::{Answered, Round};
+
+use crate::clock;
+use crate::device::Device;
+use crate::net::interfaces::Interface;
+use crate::net::tcp;
+use crate::stream::{Inbox, NoHead, await_head, send};
+use crate::tally::add;
+
+/// Answers of peers are short; a longer one is none of ours.
+const ANSWER_BYTES: usize = 1_024;
+
+/// One connection to a peer.
+pub struct Line {
+    /// The socket.
+    pub stream: Async<TcpStream>,
+    /// What it sent beyond the last head.
+    pub inbox: Inbox<ANSWER_BYTES>,
+    local: Ipv4Addr,
+    peer: Ipv4Addr,
+}
+
+/// Idle connections that wait for the next query; the oldest makes room.
+#[derive(Default)]
+pub struct Pool {
+    lines: RefCell<heapless::Deque<Box<Line>, PEERS>>,
+}
+
+impl Pool {
+    fn take(&self, peer: Ipv4Addr) -> Option<Box<Line>> {
+        let mut lines = self.lines.borrow_mut();
+        let mut found = None;
+        for _ in 0..lines.len() {
+            let line = lines.pop_front()?;
+            if line.peer == peer && found.is_none() {
+                found = Some(line);
+            } else {
+                // It was in there a moment ago.
+                let _ = lines.push_back(line);
+            }
+        }
+        found
+    }
+
+    /// Keeps a connection for the next query, at most one for each peer.
+    pub fn give_back(&self, line: Box<Line>) {
+        let mut lines = self.lines.borrow_mut();
+        if !line.inbox.pending().is_empty() || lines.iter().any(|known| known.peer == line.peer) {
+            return;
+        }
+        if lines.is_full() {
+            lines.pop_front();
+        }
+        // There is room now.
+        let _ = lines.push_back(line);
+    }
+
+    /// Closes all of them.
+    pub fn clear(&self) {
+        self.lines.borrow_mut().clear();
+    }
+}
+
+/// A peer that proved that it knows the content, with the connection over which its bytes can be had.
+pub struct Found {
+    /// What it said.
+    pub answered: Answered,
+    line: Box<Line>,
+    asker: Asker,
+}
+
+/// A whom-to-ask.
+#[derive(Clone, Copy)]
+struct Target {
+    peer: Ipv4Addr,
+    wired: bool,
+    delay: Duration,
+    interface: p2p_agent::agent::IfIndex,
+}
+
+/// Asks every peer at once and waits for each answer or its timeout.
+pub async fn round(device: &Rc<Device>, md5: &ContentMd5) -> (Round, Vec<Found>) {
+    let targets: heapless::Vec<Target, PEERS> = {
+        let agent = device.agent.borrow();
+        let target = |peer: &p2p_agent::peer::Peer| Target {
+            peer: peer.addr,
+            wired: peer.flags.wired,
+            delay: peer.delay().unwrap_or_default(),
+            interface: peer.interface,
+        };
+        // As many as the peer table holds.
+        agent.discovery.peers().routable().map(target).take(PEERS).collect()
+    };
+    let tasks: Vec<_> = targets
+        .iter()
+        .map(|target| {
+            let (device, md5, target) = (device.clone(), *md5, *target);
+            let executor = device.executor.clone();
+            executor.spawn(async move { query(&device, &md5, target).await })
+        })
+        .collect();
+    let mut round = Round { asked: targets.len(), silent: 0 };
+    let mut found = Vec::new();
+    for task in tasks {
+        match task.await {
+            Outcome::Found(one) => found.push(one),
+            Outcome::Unknown => {}
+            Outcome::Silent => round.silent += 1,
+        }
+    }
+    (round, found)
+}
+
+/// Asks the device that announced something, and tells the mind what it proved.
+pub async fn follow_hint(device: Rc<Device>, hint: Hint) {
+    let md5 = device.wanted.borrow().iter().find(|(id, _)| *id == hint.id).map(|(_, md5)| *md5);
+    let Some(md5) = md5 else { return };
+    let target = Target { peer: hint.peer, wired: true, delay: Duration::ZERO, interface: hint.interface };
+    if let Outcome::Found(found) = query(&device, &md5, target).await {
+        let Found { answered, line, .. } = found;
+        device.pool.give_back(line);
+        let now = clock::now();
+        let mut agent = device.agent.borrow_mut();
+        agent.discovery.handle_authenticated(now, hint.interface, hint.peer);
+        if agent.handle_standing(now, hint.id, hint.peer, answered.standing) {
+            device.stirred.notify();
+        }
+    }
+}
+
+enum Outcome {
+    Found(Found),
+    Unknown,
+    Silent,
+}
+
+async fn query(device: &Rc<Device>, md5: &ContentMd5, target: Target) -> Outcome {
+    let keys = device.keys(md5);
+    let patience = QUERY_TIMEOUT + target.delay.min(QUERY_TIMEOUT);
+    add(&device.tally.queries_asked, 1);
+    let asked = smol::future::or(
+        async {
+            // A kept connection may have died unnoticed; a fresh one then decides.
+            if let Some(line) = device.pool.take(target.peer)
+                && let Ok(asked) = exchange(device, md5, &keys, line).await
+            {
+                return Some(asked);
+            }
+            let line = connect(device, target, patience).await.ok()?;
+            exchange(device, md5, &keys, line).await.ok()
+        },
+        async {
+            async_io::Timer::after(patience).await;
+            None
+        },
+    );
+    let Some((line, mut asker, answer)) = asked.await else { return Outcome::Silent };
+    match asker.handle_answer(&keys, &answer) {
+        Ok(standing) => {
+            let Target { peer, wired, delay, .. } = target;
+            Outcome::Found(Found { answered: Answered { peer, standing, wired, delay }, line, asker })
+        }
+        Err(_) => {
+            device.pool.give_back(line);
+            Outcome::Unknown
+        }
+    }
+}
+
+async fn connect(device: &Device, target: Target, patience: Duration) -> io::Result<Box<Line>> {
+    let interface: Interface = device
+        .interfaces
+        .borrow()
+        .iter()
+        .find(|interface| interface.index == target.interface.0)
+        .cloned()
+        .ok_or(io::ErrorKind::NetworkUnreachable)?;
+    let stream = tcp::connect(&interface, device.mode, target.peer, device.port, patience).await?;
+    Ok(Box::new(Line { stream, inbox: Inbox::default(), local: interface.addr, peer: target.peer }))
+}
+
+async fn exchange(
+    device: &Device,
+    md5: &ContentMd5,
+    keys: &ContentKeys,
+    mut line: Box<Line>,
+) -> io::Result<(Box<Line>, Asker, Answer)> {
+    let held = device.held(md5);
+    let asker = device.agent.borrow_mut().ask(clock::now(), keys, line.local, line.peer, held);
+    let head = asker.query(keys).head::<HEAD_BYTES>(line.peer).map_err(|_| io::ErrorKind::InvalidInput)?;
+    send(&mut line.stream, &head, QUERY_TIMEOUT).await?;
+    let answer = read_head(&mut line, QUERY_TIMEOUT * 2, |response| Answer::parse(response).ok()).await?;
+    Ok((line, asker, answer))
+}
+
+async fn read_head<T>(
+    line: &mut Line,
+    patience: Duration,
+    parse: impl FnOnce(&p2p_agent::http::Response<'_>) -> Option<T>,
+) -> io::Result<T> {
+    let complete = |bytes: &[u8]| parse_response(bytes).map(|response| response.is_some());
+    match await_head(&mut line.inbox, &mut line.stream, (patience, patience), complete).await {
+        Ok(()) => {}
+        Err(NoHead::Closed) => return Err(io::ErrorKind::UnexpectedEof.into()),
+        Err(NoHead::Refused(_)) => return Err(io::ErrorKind::InvalidData.into()),
+    }
+    let Ok(Some(response)) = parse_response(line.inbox.pending()) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let (used, parsed) = (response.head_bytes, parse(&response));
+    drop(response);
+    line.inbox.consume(used);
+    parsed.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// What a GET led to.
+pub enum Taken {
+    /// Records follow on the connection.
+    Records(Box<Line>, Opener, Standing),
+    /// No slot there.
+    Busy,
+    /// Not this time.
+    Refused,
+}
+
+impl Found {
+    /// Gives the connection back unused.
+    pub fn release(self, device: &Device) {
+        device.pool.give_back(self.line);
+    }
+
+    /// Asks for the bytes from `offset` on.
+    pub async fn take(
+        mut self,
+        device: &Device,
+        id: PublicId,
+        keys: &ContentKeys,
+        offset: u64,
+        alternative: bool,
+    ) -> Taken {
+        debug_assert_eq!(id, keys.id());
+        let request: PeerRequest = self.asker.take(keys, offset, alternative);
+        let Ok(head) = request.head::<HEAD_BYTES>(self.line.peer) else { return Taken::Refused };
+        let patience = device.agent.borrow().patience(self.line.peer) * 2;
+        if send(&mut self.line.stream, &head, patience).await.is_err() {
+            return Taken::Refused;
+        }
+        match read_head(&mut self.line, patience, |response| Given::parse(response).ok()).await {
+            Ok(Given::Refused(503)) => Taken::Busy,
+            Ok(given) => match self.asker.handle_given(keys, &given) {
+                Ok(opener) => Taken::Records(self.line, opener, self.answered.standing),
+                Err(_) => Taken::Refused,
+            },
+            Err(_) => Taken::Refused,
+        }
+    }
+}

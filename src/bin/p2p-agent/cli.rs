@@ -1,0 +1,306 @@
+//! The command line: flags into [`Options`], mistakes into one sentence.
+
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+use p2p_agent::limits::PORT;
+
+/// Exit codes of sysexits.h that the daemon uses.
+pub mod exit {
+    /// The command line is wrong.
+    pub const USAGE: u8 = 64;
+    /// A file of the person's is wrong.
+    pub const DATA: u8 = 65;
+    /// No such user.
+    pub const NO_USER: u8 = 67;
+    /// Something it needs is not there.
+    pub const UNAVAILABLE: u8 = 69;
+    /// The system refused.
+    pub const OS: u8 = 71;
+}
+
+/// Shown by `--help`.
+pub const HELP: &str = "\
+p2p-agent - lets the devices of a site get large files from each other
+
+Usage: p2p-agent run [OPTIONS]        serve and fetch until stopped
+       p2p-agent check [OPTIONS]      would `run` start here? exit 0, or 1 and one sentence
+       p2p-agent status [--json]      what a running agent does
+       p2p-agent explain MD5          where this content would come from, and why
+
+Options of run and check (all have defaults that work on a fresh device):
+  --content DIR        files to share: <md5>, growing <md5>.part, MD5SUMS  [/var/lib/p2p/content]
+  --socket PATH        local API for the sync client  [/run/p2p-agent/agent.sock]
+  --interface NAME     use this interface (repeatable; default: every LAN interface)
+  --address A.B.C.D    use this loopback address only: several agents on one machine
+  --port N             UDP and TCP port  [11111]
+  --config-dir DIR     while DIR/no-p2p exists, P2P is off  [/config]
+  --user NAME          become this user when started as root  [p2p]
+  --jail on|off        confine the process (accepted; takes effect in a later version)  [on]
+  --priority idle|low  idle: only when nobody else wants the CPU; low: nice 10  [idle]
+  --domain-key FILE    share only with devices that hold this key (one or two lines of 64 hex digits)
+  --os-version TEXT    told to peers  [PRETTY_NAME of /etc/os-release]
+  --max-upload RATE    limit for all uploads together, as 20Mbit or 2.5MB  [none]
+  --never-fetch        never take the lease: a device on a metered uplink
+  --log LEVEL          off, error, warn, info, debug  [info]
+Options of status and explain:
+  --socket PATH        as above
+  --json               the raw answer
+
+  -h, --help           this text
+  -V, --version        the version
+
+Try it:  p2p-agent run --content ./files --socket ./agent.sock --address 127.0.0.2
+         curl --unix-socket ./agent.sock http://localhost/v1/status
+";
+
+/// How the process asks for CPU time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// SCHED_IDLE, nice 19, idle I/O.
+    Idle,
+    /// nice 10.
+    Low,
+}
+
+/// Everything `run` and `check` can be told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Files to share.
+    pub content: PathBuf,
+    /// Local API.
+    pub socket: PathBuf,
+    /// Only these interfaces; empty for every usable one.
+    pub interfaces: Vec<String>,
+    /// One loopback address instead of interfaces.
+    pub address: Option<Ipv4Addr>,
+    /// UDP and TCP.
+    pub port: u16,
+    /// Holds `no-p2p`.
+    pub config_dir: PathBuf,
+    /// Whom to become when started as root.
+    pub user: String,
+    /// Confine the process.
+    pub jail: bool,
+    /// CPU time.
+    pub priority: Priority,
+    /// File with one or two keys.
+    pub domain_key: Option<PathBuf>,
+    /// Told to peers.
+    pub os_version: Option<String>,
+    /// Bytes per second for all uploads.
+    pub max_upload: Option<u64>,
+    /// Never hold a lease.
+    pub never_fetch: bool,
+    /// How much is said.
+    pub log: log::LevelFilter,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            content: "/var/lib/p2p/content".into(),
+            socket: "/run/p2p-agent/agent.sock".into(),
+            interfaces: Vec::new(),
+            address: None,
+            port: PORT,
+            config_dir: "/config".into(),
+            user: "p2p".into(),
+            jail: true,
+            priority: Priority::Idle,
+            domain_key: None,
+            os_version: None,
+            max_upload: None,
+            never_fetch: false,
+            log: log::LevelFilter::Info,
+        }
+    }
+}
+
+/// What the person wants.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve until stopped.
+    Run(Options),
+    /// Would it start?
+    Check(Options),
+    /// Ask the running one.
+    Ask {
+        /// Its local API.
+        socket: PathBuf,
+        /// Path and query to ask for.
+        target: String,
+        /// JSON instead of text.
+        json: bool,
+    },
+    /// Print the help.
+    Help,
+    /// Print the version.
+    Version,
+}
+
+/// Reads the command line. The error is one sentence.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let mut options = Options::default();
+    let (mut verb, mut md5, mut json) = (None::<String>, None::<String>, false);
+    while let Some(argument) = parser.next().map_err(sentence)? {
+        match argument {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Short('V') | Long("version") => return Ok(Command::Version),
+            Long("content") => options.content = value(&mut parser)?.into(),
+            Long("socket") => options.socket = value(&mut parser)?.into(),
+            Long("interface") => options.interfaces.push(text(&mut parser, "--interface")?),
+            Long("address") => options.address = Some(loopback(&text(&mut parser, "--address")?)?),
+            Long("port") => options.port = port(&text(&mut parser, "--port")?)?,
+            Long("config-dir") => options.config_dir = value(&mut parser)?.into(),
+            Long("user") => options.user = text(&mut parser, "--user")?,
+            Long("jail") => options.jail = choice(&mut parser, "--jail", &[("on", true), ("off", false)])?,
+            Long("priority") => {
+                let names = [("idle", Priority::Idle), ("low", Priority::Low)];
+                options.priority = choice(&mut parser, "--priority", &names)?;
+            }
+            Long("domain-key") => options.domain_key = Some(value(&mut parser)?.into()),
+            Long("os-version") => options.os_version = Some(text(&mut parser, "--os-version")?),
+            Long("max-upload") => options.max_upload = Some(rate(&text(&mut parser, "--max-upload")?)?),
+            Long("never-fetch") => options.never_fetch = true,
+            Long("log") => {
+                let text = text(&mut parser, "--log")?;
+                options.log = text
+                    .parse()
+                    .map_err(|_| format!("--log takes off, error, warn, info or debug, not \"{text}\"."))?;
+            }
+            Long("json") => json = true,
+            Value(word) if verb.is_none() => verb = Some(word.to_string_lossy().into_owned()),
+            Value(word) if verb.as_deref() == Some("explain") && md5.is_none() => {
+                md5 = Some(word.to_string_lossy().into_owned());
+            }
+            other => return Err(sentence(other.unexpected())),
+        }
+    }
+    if options.address.is_some() && !options.interfaces.is_empty() {
+        return Err("--address and --interface exclude each other; give one of them.".into());
+    }
+    let ask = |target: String| Command::Ask { socket: options.socket.clone(), target, json };
+    match verb.as_deref() {
+        Some("run") => Ok(Command::Run(options)),
+        Some("check") => Ok(Command::Check(options)),
+        Some("status") => Ok(ask("/v1/status".into())),
+        Some("explain") => match md5.as_deref().map(p2p_agent::content::ContentMd5::parse) {
+            Some(Some(md5)) => Ok(ask(format!("/v1/explain/{md5}"))),
+            _ => Err("explain takes the content's MD5 as 32 lower-case hexadecimal digits.".into()),
+        },
+        Some(other) => {
+            Err(format!("\"{other}\" is no command; say run, check, status or explain. See p2p-agent --help."))
+        }
+        None => Err("Say what to do: run, check, status or explain. See p2p-agent --help.".into()),
+    }
+}
+
+fn sentence(error: lexopt::Error) -> String {
+    format!("{error}. See p2p-agent --help.")
+}
+
+fn value(parser: &mut lexopt::Parser) -> Result<OsString, String> {
+    parser.value().map_err(sentence)
+}
+
+fn text(parser: &mut lexopt::Parser, flag: &str) -> Result<String, String> {
+    value(parser)?.into_string().map_err(|_| format!("{flag} takes text in UTF-8."))
+}
+
+fn choice<T: Copy>(parser: &mut lexopt::Parser, flag: &str, names: &[(&str, T)]) -> Result<T, String> {
+    let text = text(parser, flag)?;
+    let found = names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+    found.ok_or_else(|| {
+        let known: Vec<_> = names.iter().map(|(name, _)| *name).collect();
+        format!("{flag} takes {}, not \"{text}\".", known.join(" or "))
+    })
+}
+
+fn loopback(text: &str) -> Result<Ipv4Addr, String> {
+    match text.parse::<Ipv4Addr>() {
+        Ok(address) if address.is_loopback() => Ok(address),
+        _ => Err(format!(
+            "--address takes an address of this machine alone, 127.0.0.1 to 127.255.255.254, not \"{text}\"; for a network use --interface."
+        )),
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().ok().filter(|port| *port != 0).ok_or_else(|| format!("--port takes 1 to 65535, not \"{text}\"."))
+}
+
+/// Bytes per second of `20Mbit`, `800kbit`, `2.5MB` or `1MiB`.
+fn rate(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "kbit" => 125.0,
+        "mbit" => 125_000.0,
+        "gbit" => 125_000_000.0,
+        "kb" => 1_000.0,
+        "mb" => 1_000_000.0,
+        "kib" => 1_024.0,
+        "mib" => 1_048_576.0,
+        _ => 0.0,
+    };
+    let bytes = number.parse::<f64>().unwrap_or(0.0) * factor;
+    // Below this no record passes within a reader's patience.
+    if (16_384.0..1e12).contains(&bytes) {
+        Ok(bytes as u64)
+    } else {
+        Err(format!("--max-upload takes a rate like 20Mbit or 2.5MB, at least 132kbit, not \"{text}\"."))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn a_fresh_device_needs_no_flags() {
+        let Ok(Command::Run(options)) = parsed("run") else { panic!() };
+        assert_eq!(options.port, 11_111);
+        assert_eq!(options.config_dir, PathBuf::from("/config"));
+        assert_eq!(options.user, "p2p");
+    }
+
+    #[test]
+    fn rates_are_read_as_people_write_them() {
+        assert_eq!(rate("20Mbit"), Ok(2_500_000));
+        assert_eq!(rate("2.5MB"), Ok(2_500_000));
+        assert_eq!(rate("1MiB"), Ok(1_048_576));
+        for bad in ["", "5", "fast", "-1MB", "1kbit", "1e9MB", "..MB"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_one_sentence_that_names_the_flag() {
+        for (line, word) in [
+            ("run --address 192.168.0.5", "--address"),
+            ("run --port 0", "--port"),
+            ("run --port 70000", "--port"),
+            ("run --log loud", "--log"),
+            ("run --jail maybe", "--jail"),
+            ("run --max-upload 3", "--max-upload"),
+            ("run --address 127.0.0.2 --interface eth0", "--interface"),
+            ("explain XYZ", "MD5"),
+            ("dance", "dance"),
+            ("", "run"),
+            ("run --content", "--content"),
+            ("run extra", "extra"),
+        ] {
+            let message = parsed(line).expect_err(line);
+            assert!(message.contains(word), "{line}: {message}");
+            assert!(message.ends_with('.') && !message.contains('\n'), "{line}: {message}");
+        }
+    }
+}

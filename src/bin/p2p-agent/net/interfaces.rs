@@ -1,0 +1,189 @@
+//! The interfaces that the agent uses, as they are now. Asked for at the start and after every wake-up of
+//! [`LinkWatch`](super::link_watch::LinkWatch); the caller compares with what it had.
+//!
+//! An interface counts while it is up, running (its cable is plugged, its Wi-Fi associated) and has an IPv4 address;
+//! link-local addresses (RFC 3927) are as good as others. It counts once: with several addresses the first one that is not
+//! link-local is taken.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use nix::net::if_::InterfaceFlags;
+
+use p2p_agent::limits::{INTERFACE_NAME_BYTES, INTERFACES};
+
+use super::kind::{Kind, SYSFS};
+
+/// Name of an interface, as the kernel bounds it.
+pub type Name = heapless::String<INTERFACE_NAME_BYTES>;
+
+/// The interfaces in use.
+pub type Interfaces = heapless::Vec<Interface, INTERFACES>;
+
+/// One interface with the address that it is used with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// As in `ip link`.
+    pub name: Name,
+    /// The kernel's number for it; a device that is unplugged and plugged again gets a new one.
+    pub index: u32,
+    /// The own address on it.
+    pub addr: Ipv4Addr,
+    /// Length of the subnet's prefix, 0 to 32.
+    pub prefix: u8,
+    /// Not Wi-Fi, as far as can be seen.
+    pub wired: bool,
+    /// Speed of the link in Mbit/s, where known.
+    pub link_mbit: Option<u32>,
+}
+
+impl Interface {
+    /// Is `peer` a neighbour's address: in the subnet, neither the own one nor the subnet's broadcast or network address?
+    pub fn is_on_link(&self, peer: Ipv4Addr) -> bool {
+        let mask = self.mask();
+        let host = peer.to_bits() & !mask;
+        let ends_are_reserved = self.prefix < 31; // RFC 3021
+        (peer.to_bits() ^ self.addr.to_bits()) & mask == 0
+            && peer != self.addr
+            && !(ends_are_reserved && (host == 0 || host == !mask))
+            && !peer.is_broadcast()
+            && !peer.is_multicast()
+            && !peer.is_unspecified()
+    }
+
+    fn mask(&self) -> u32 {
+        u32::MAX.checked_shl(32_u32.saturating_sub(self.prefix.into())).unwrap_or(0)
+    }
+}
+
+/// Which interfaces are wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Filter {
+    /// What looks like the site's network: no loopback, point-to-point, tunnel, VPN, modem, container or hypervisor.
+    #[default]
+    Default,
+    /// Exactly these, also ones that the default would leave out.
+    Named(heapless::Vec<Name, INTERFACES>),
+}
+
+impl Filter {
+    /// The interfaces with these names; an error that says which one cannot be a name, or that they are too many.
+    pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> io::Result<Self> {
+        let refused = |sentence| io::Error::new(io::ErrorKind::InvalidInput, sentence);
+        let mut list = heapless::Vec::new();
+        for text in names {
+            let name = Name::try_from(text).ok().filter(|name| !name.is_empty() && !name.contains(['/', ' ', '\0']));
+            let name = name.ok_or_else(|| refused(format!("{text:?} cannot be the name of an interface")))?;
+            list.push(name).map_err(|_| refused(format!("more than {INTERFACES} interfaces are named")))?;
+        }
+        Ok(Self::Named(list))
+    }
+
+    fn takes(&self, name: &Name, kind: Kind) -> bool {
+        match self {
+            Self::Default => kind.by_default,
+            Self::Named(names) => names.contains(name),
+        }
+    }
+}
+
+/// The usable interfaces, the kernel's oldest first; never more than [`INTERFACES`].
+pub fn usable(filter: &Filter) -> io::Result<Interfaces> {
+    let mut found = Interfaces::new();
+    let entries: Vec<_> = getifaddrs()?.collect();
+    for entry in &entries {
+        let Some(candidate) = candidate(entry, &entries, filter) else { continue };
+        match found.iter_mut().find(|known| known.index == candidate.index) {
+            Some(known) if known.addr.is_link_local() && !candidate.addr.is_link_local() => *known = candidate,
+            Some(_) => {}
+            // Full: the others are left out.
+            None => drop(found.push(candidate)),
+        }
+    }
+    Ok(found)
+}
+
+/// The loopback interface with one of its addresses, for several agents on one machine.
+pub fn loopback(addr: Ipv4Addr) -> io::Result<Interface> {
+    let lo = getifaddrs()?.find(|entry| entry.flags.contains(InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_UP));
+    let lo = lo.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the loopback interface is down"))?;
+    let index = nix::net::if_::if_nametoindex(lo.interface_name.as_str())?;
+    let name = Name::try_from(lo.interface_name.as_str()).unwrap_or_default();
+    Ok(Interface { name, index, addr, prefix: 8, wired: true, link_mbit: None })
+}
+
+fn candidate(entry: &InterfaceAddress, entries: &[InterfaceAddress], filter: &Filter) -> Option<Interface> {
+    let (addr, prefix) = ipv4(entry)?;
+    if !entry.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING) {
+        return None;
+    }
+    // An alias label ("eth0:1") is an address of the interface before the colon.
+    let name = Name::try_from(entry.interface_name.split(':').next()?).ok()?;
+    let (index, hardware) = entries.iter().filter(|entry| entry.interface_name == name.as_str()).find_map(link)?;
+    let kind = Kind::look(Path::new(SYSFS), &name, entry.flags, hardware);
+    let taken = filter.takes(&name, kind);
+    taken.then_some(Interface { name, index, addr, prefix, wired: kind.wired, link_mbit: kind.link_mbit })
+}
+
+fn ipv4(entry: &InterfaceAddress) -> Option<(Ipv4Addr, u8)> {
+    let addr = entry.address.as_ref()?.as_sockaddr_in()?.ip();
+    let mask = entry.netmask.as_ref()?.as_sockaddr_in()?.ip();
+    Some((addr, mask.to_bits().leading_ones() as u8)) // at most 32
+}
+
+/// Number and hardware type, from the entry of an interface that carries its hardware address.
+fn link(entry: &InterfaceAddress) -> Option<(u32, u16)> {
+    let link = entry.address.as_ref()?.as_link_addr()?;
+    Some((u32::try_from(link.ifindex()).ok()?, link.hatype()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(addr: [u8; 4], prefix: u8) -> Interface {
+        let name = Name::try_from("eth0").unwrap();
+        Interface { name, index: 2, addr: addr.into(), prefix, wired: true, link_mbit: None }
+    }
+
+    #[test]
+    fn a_neighbour_is_in_the_subnet_and_no_special_address() {
+        let eth0 = interface([192, 168, 4, 9], 22);
+        for near in [[192, 168, 4, 1], [192, 168, 7, 254], [192, 168, 5, 0], [192, 168, 5, 255]] {
+            assert!(eth0.is_on_link(near.into()), "{near:?}");
+        }
+        let own = [192, 168, 4, 9];
+        for other in [own, [192, 168, 8, 1], [192, 168, 4, 0], [192, 168, 7, 255], [255; 4], [0; 4], [224, 0, 0, 1]] {
+            assert!(!eth0.is_on_link(other.into()), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn prefixes_at_both_ends_are_ordinary() {
+        assert!(interface([10, 0, 0, 0], 31).is_on_link([10, 0, 0, 1].into()));
+        assert!(!interface([10, 0, 0, 1], 32).is_on_link([10, 0, 0, 2].into()));
+        assert!(interface([10, 0, 0, 1], 0).is_on_link([11, 0, 0, 2].into()));
+        assert!(!interface([10, 0, 0, 1], 200).is_on_link([10, 0, 0, 2].into()));
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_one_is_refused_by_name() {
+        let error = Filter::named(["eth0", "an-interface-with-a-long-name"]).unwrap_err();
+        assert!(error.to_string().contains("an-interface-with-a-long-name"));
+        assert!(Filter::named(["a/b"]).is_err() && Filter::named([""]).is_err());
+        assert!(Filter::named(["e"; INTERFACES + 1]).is_err());
+    }
+
+    #[test]
+    fn loopback_is_never_used_by_default_but_can_be_named() {
+        assert!(usable(&Filter::Default).unwrap().iter().all(|interface| !interface.addr.is_loopback()));
+        let named = usable(&Filter::named(["lo"]).unwrap()).unwrap();
+        assert!(named.iter().all(|interface| interface.name == "lo"));
+        let address = Ipv4Addr::new(127, 0, 0, 7);
+        let lo = loopback(address).unwrap();
+        assert_eq!((lo.addr, lo.prefix), (address, 8));
+        assert!(lo.index > 0 && lo.is_on_link(Ipv4Addr::new(127, 0, 0, 8)));
+    }
+}

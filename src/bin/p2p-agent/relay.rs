@@ -1,0 +1,358 @@
+//! `GET /v1/content/{md5}`: bytes from peers to the local client, source after source, until the whole is verified.
+//!
+//! The client sees one response. A source that ends, stalls or lies is replaced at the byte reached. Where the mind decides that
+//! the bytes have to come from the internet, the answer is a 404 with the reason, or, in mid-response, an aborted connection; the
+//! reason then waits for the repeated request.
+
+use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+
+use async_io::{Async, Timer};
+use log::{debug, warn};
+use md5::{Digest, Md5};
+use p2p_agent::agent::Refused;
+use p2p_agent::content::{ContentMd5, PublicId};
+use p2p_agent::keys::ContentKeys;
+use p2p_agent::limits::{LEASE_STALL, RELAYS, SOURCE_STALL};
+use p2p_agent::record::{Opener, RECORD_HEADER, RecordError};
+use p2p_agent::want::{Answered, Reason, SourceEnd, Step};
+use smol::future::or;
+
+use crate::api::response::{Body, Problem, client_gone, fail};
+use crate::ask::{self, Found, Line, Taken};
+use crate::clock;
+use crate::device::{Device, Lent};
+use crate::disk;
+use crate::stream::Watchdog;
+use crate::tally::add;
+
+/// What the client asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Which content.
+    pub md5: ContentMd5,
+    /// First byte wanted.
+    pub offset: u64,
+    /// The request had a Range, so the answer is a 206.
+    pub ranged: bool,
+    /// Total size, where the client knows it.
+    pub size: Option<u64>,
+    /// The agent hashes; otherwise the client does.
+    pub verify: bool,
+}
+
+/// How a response ended that did not end well.
+enum Stop {
+    /// Say so in a proper response: nothing has been sent yet.
+    Say(Problem),
+    /// Cut the connection.
+    Abort,
+}
+
+/// Answers the request on `stream`, which is closed afterwards.
+pub async fn respond(device: &Rc<Device>, stream: &mut Async<UnixStream>, request: Request) {
+    let outcome = respond_inner(device, stream, request).await;
+    if let Err(Stop::Say(problem)) = outcome {
+        if let Problem::Fetch(reason) = problem {
+            device.tally.count_reason(reason);
+        }
+        // A client that is gone needs no answer.
+        let _ = fail(stream, &problem).await;
+    }
+}
+
+async fn respond_inner(device: &Rc<Device>, stream: &mut Async<UnixStream>, request: Request) -> Result<(), Stop> {
+    let Some(buffer) = device.relay_buffer() else { return Err(Stop::Say(Problem::AllRelaysBusy)) };
+    if device.is_complete(&request.md5) {
+        return disk::respond(device, stream, request, buffer).await.map_err(stop);
+    }
+    if !device.enabled.get() {
+        return Err(Stop::Say(Problem::Fetch(Reason::Disabled)));
+    }
+    if request.size.is_some_and(|size| request.offset >= size && size > 0) {
+        return Err(Stop::Say(Problem::BeyondEnd(request.size.unwrap_or_default())));
+    }
+    let keys = device.keys(&request.md5);
+    let id = keys.id();
+    let taken = device.agent.borrow_mut().handle_request(clock::now(), keys, request.offset, request.size);
+    match taken {
+        Ok(()) => {}
+        // Another client gets it already: this one reads along behind it.
+        Err(Refused::AlreadyServed) => {
+            return disk::respond(device, stream, request, buffer).await.map_err(stop);
+        }
+        Err(Refused::Full) => return Err(Stop::Say(Problem::AllRelaysBusy)),
+    }
+    device.remember(id, request.md5);
+    let guard = Attached { device: device.clone(), id };
+    let hash = match request.verify {
+        false => None,
+        true => Some(disk::hash_prefix(device, &request).await.map_err(Stop::Say)?),
+    };
+    let keys = device.keys(&request.md5);
+    let body = Body::new(request.offset, request.ranged);
+    let mut relay = Relay {
+        device,
+        keys,
+        id,
+        md5: request.md5,
+        size: request.size,
+        offset: request.offset,
+        hash,
+        body,
+        buffer,
+        last_source: None,
+        watchdog: Watchdog::default(),
+    };
+    let outcome = relay.run(stream).await;
+    drop(relay);
+    if let Err(Stop::Say(Problem::Fetch(_))) = &outcome {
+        device.agent.borrow_mut().handle_told(clock::now(), id);
+        device.stirred.notify();
+    }
+    drop(guard);
+    outcome
+}
+
+fn stop(problem: Option<Problem>) -> Stop {
+    problem.map_or(Stop::Abort, Stop::Say)
+}
+
+/// Tells the mind that the response is over, however it ended.
+struct Attached {
+    device: Rc<Device>,
+    id: PublicId,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if let Some(want) = self.device.agent.borrow_mut().want_mut(self.id) {
+            want.handle_response_end(clock::now());
+        }
+    }
+}
+
+struct Relay<'a> {
+    device: &'a Rc<Device>,
+    keys: ContentKeys,
+    id: PublicId,
+    md5: ContentMd5,
+    size: Option<u64>,
+    offset: u64,
+    hash: Option<Md5>,
+    body: Body,
+    buffer: Lent<RELAYS>,
+    last_source: Option<Ipv4Addr>,
+    watchdog: Watchdog,
+}
+
+/// How one source's bytes ended.
+enum End {
+    Source(SourceEnd),
+    /// The local client has all of it.
+    Complete,
+    /// It has all of it, and it is something else.
+    Wrong,
+    /// The local client is gone, or P2P was switched off.
+    Dropped,
+}
+
+impl Relay<'_> {
+    async fn run(&mut self, stream: &mut Async<UnixStream>) -> Result<(), Stop> {
+        let mut found: Vec<Found> = Vec::new();
+        loop {
+            let seen = self.device.stirred.generation();
+            if !self.device.enabled.get() {
+                return Err(self.fetch(Reason::Disabled));
+            }
+            let step = self.device.agent.borrow_mut().poll_want(clock::now(), self.id);
+            // A claim has announcements that are due now.
+            self.device.due.notify();
+            match step {
+                Some(Step::Query) => {
+                    found = self.query(stream).await?;
+                }
+                Some(Step::Follow { peer, alternative }) => {
+                    let source = found.iter().position(|found| found.answered.peer == peer);
+                    let source = source.map(|place| found.swap_remove(place));
+                    found.drain(..).for_each(|found| found.release(self.device));
+                    self.follow(stream, peer, source, alternative).await?;
+                    if self.body.is_finished() {
+                        return Ok(());
+                    }
+                }
+                Some(Step::Wait { until }) => {
+                    found.drain(..).for_each(|found| found.release(self.device));
+                    let stirred = self.device.stirred.past(seen);
+                    let wait = or(stirred, async { _ = Timer::at(clock::deadline(until)).await });
+                    let wait = or(wait, self.device.off());
+                    let gone = or(
+                        async {
+                            wait.await;
+                            false
+                        },
+                        async {
+                            client_gone(stream).await;
+                            true
+                        },
+                    )
+                    .await;
+                    if gone {
+                        return Err(Stop::Abort);
+                    }
+                }
+                Some(Step::Fetch { reason }) => return Err(self.fetch(reason)),
+                None => return Err(self.fetch(Reason::Timeout)),
+            }
+        }
+    }
+
+    fn fetch(&self, reason: Reason) -> Stop {
+        if self.body.is_begun() {
+            debug!("a response is cut: {}", reason.sentence());
+            Stop::Abort
+        } else {
+            Stop::Say(Problem::Fetch(reason))
+        }
+    }
+
+    async fn query(&mut self, stream: &Async<UnixStream>) -> Result<Vec<Found>, Stop> {
+        let asked = async { Some(ask::round(self.device, &self.md5).await) };
+        let (round, found) = or(asked, async {
+            client_gone(stream).await;
+            None
+        })
+        .await
+        .ok_or(Stop::Abort)?;
+        let answers: Vec<Answered> = found.iter().map(|found| found.answered).collect();
+        self.device.agent.borrow_mut().handle_round(clock::now(), self.id, round, &answers);
+        Ok(found)
+    }
+
+    async fn follow(
+        &mut self,
+        stream: &mut Async<UnixStream>,
+        peer: Ipv4Addr,
+        source: Option<Found>,
+        alternative: bool,
+    ) -> Result<(), Stop> {
+        let taken = match source {
+            Some(source) => source.take(self.device, self.id, &self.keys, self.offset, alternative).await,
+            None => Taken::Refused,
+        };
+        let end = match taken {
+            Taken::Busy => End::Source(SourceEnd::Busy),
+            Taken::Refused => End::Source(SourceEnd::Cut),
+            Taken::Records(mut line, mut opener, standing) => {
+                if self.size.is_none() {
+                    self.size = standing.size;
+                }
+                self.last_source = Some(peer);
+                self.records(stream, &mut line, &mut opener).await
+            }
+        };
+        match end {
+            End::Source(end) => {
+                debug!("source ended after byte {}: {end:?}", self.offset);
+                if end == SourceEnd::Corrupt {
+                    warn!("{peer} sent a record that was altered on the way; it is not asked again for a while");
+                    add(&self.device.tally.corrupt_records, 1);
+                }
+                self.device.agent.borrow_mut().handle_source_end(clock::now(), self.id, peer, end);
+                Ok(())
+            }
+            End::Complete => {
+                add(&self.device.tally.completed, 1);
+                let mut agent = self.device.agent.borrow_mut();
+                agent.handle_source_end(clock::now(), self.id, peer, SourceEnd::Finished);
+                Ok(())
+            }
+            End::Wrong => {
+                warn!("a content from {peer} was complete and not what its name promises; dropped");
+                add(&self.device.tally.corrupt_contents, 1);
+                if let Some(want) = self.device.agent.borrow_mut().want_mut(self.id) {
+                    want.handle_content_failed(clock::now(), self.last_source);
+                }
+                Err(self.fetch(Reason::Md5Failed))
+            }
+            End::Dropped => Err(Stop::Abort),
+        }
+    }
+
+    async fn records(&mut self, stream: &mut Async<UnixStream>, line: &mut Line, opener: &mut Opener) -> End {
+        if self.body.begin(stream, self.size).await.is_err() {
+            return End::Dropped;
+        }
+        let mut grown_at = clock::now();
+        loop {
+            let (length, last) = match self.record(line, opener).await {
+                Ok(record) => record,
+                Err(end) => return end,
+            };
+            let now = clock::now();
+            if length > 0 || last {
+                grown_at = now;
+            } else if now.since(grown_at) >= LEASE_STALL {
+                return End::Source(SourceEnd::Stalled);
+            } else {
+                continue;
+            }
+            let end = self.offset + length as u64;
+            // More than the whole, or an end before the whole: a source of something else.
+            if self.size.is_some_and(|size| end > size || last && end < size) {
+                return End::Source(SourceEnd::Corrupt);
+            }
+            let complete = last || self.size == Some(end);
+            let Some(data) = self.buffer.get(RECORD_HEADER..RECORD_HEADER + length) else {
+                return End::Source(SourceEnd::Corrupt);
+            };
+            if let Some(hash) = &mut self.hash {
+                hash.update(data);
+                // The last record is held back until the whole is known to be right.
+                if complete && self.hash.take().is_some_and(|hash| hash.finalize()[..] != self.md5.as_bytes()[..]) {
+                    return End::Wrong;
+                }
+            }
+            if self.body.write(stream, data).await.is_err() {
+                return End::Dropped;
+            }
+            self.offset = end;
+            add(&self.device.tally.from_peers, length as u64);
+            if let Some(want) = self.device.agent.borrow_mut().want_mut(self.id) {
+                want.handle_progress(clock::now(), end);
+            }
+            if complete {
+                return if self.body.finish(stream).await.is_ok() { End::Complete } else { End::Dropped };
+            }
+        }
+    }
+
+    /// Receives and opens one record; its data lies behind the header's place in the buffer.
+    async fn record(&mut self, line: &mut Line, opener: &mut Opener) -> Result<(usize, bool), End> {
+        let Self { device, buffer, watchdog, .. } = self;
+        let Some((header, data)) = buffer.split_first_chunk_mut::<RECORD_HEADER>() else { return Err(End::Dropped) };
+        let Line { stream, inbox, .. } = line;
+        let receive = async {
+            inbox.fill(stream, header, (&mut *watchdog, SOURCE_STALL)).await.map_err(broken)?;
+            let length = opener.header(header).map_err(corrupt)?.length;
+            let data = data.get_mut(..length).ok_or(End::Source(SourceEnd::Corrupt))?;
+            inbox.fill(stream, data, (&mut *watchdog, SOURCE_STALL)).await.map_err(broken)?;
+            let last = opener.open(header, data).map_err(corrupt)?;
+            Ok((length, last))
+        };
+        or(receive, async {
+            device.off().await;
+            Err(End::Dropped)
+        })
+        .await
+    }
+}
+
+fn broken(error: std::io::Error) -> End {
+    End::Source(if error.kind() == std::io::ErrorKind::TimedOut { SourceEnd::Stalled } else { SourceEnd::Cut })
+}
+
+fn corrupt(_: RecordError) -> End {
+    End::Source(SourceEnd::Corrupt)
+}

@@ -1,0 +1,331 @@
+//! `p2p-agent run`: sets everything up while it still may, becomes its user, and then runs two nested sets of tasks: what is always
+//! there (content directory, local API, the switch) and what exists only while P2P is on (sockets, peers). Switching off drops
+//! the inner set as a whole, so nothing can be left open.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use async_io::{Async, Timer};
+use log::{debug, error, info, warn};
+use p2p_agent::agent::IfIndex;
+use p2p_agent::agent::{Agent, Held};
+use p2p_agent::discovery::To;
+use p2p_agent::keys::DomainKey;
+use p2p_agent::limits::{DOMAIN_KEYS, FETCH_BEACON, INTERFACE_CHECK, SWITCH_CHECK};
+use p2p_agent::random::Random;
+use p2p_agent::time::Instant;
+use smol::LocalExecutor;
+use smol::future::or;
+
+use crate::cli::{Options, exit};
+use crate::device::{Device, Parts};
+use crate::net::interfaces::Filter;
+use crate::net::link_watch::LinkWatch;
+use crate::net::{Mode, tcp, udp};
+use crate::store::Store;
+use crate::tally::add;
+use crate::{Failure, api, ask, clock, logger, process, serve};
+
+/// What the options mean on this machine; making it changes nothing.
+pub struct Setup {
+    /// Loopback or links.
+    pub mode: Mode,
+    /// Which links.
+    pub filter: Filter,
+    /// At least one; the open key when none is set.
+    pub domain_keys: heapless::Vec<DomainKey, DOMAIN_KEYS>,
+}
+
+impl Setup {
+    /// Reads what the options name.
+    pub fn new(options: &Options) -> Result<Self, Failure> {
+        let usage = |error: std::io::Error| Failure::new(exit::USAGE, format!("{error}."));
+        let mode = Mode::for_address(options.address).map_err(usage)?;
+        let filter = match options.interfaces.is_empty() {
+            true => Filter::Default,
+            false => Filter::named(options.interfaces.iter().map(String::as_str)).map_err(usage)?,
+        };
+        let domain_keys = match &options.domain_key {
+            Some(path) => read_domain_keys(path)?,
+            None => heapless::Vec::from_iter([DomainKey::open()]),
+        };
+        Ok(Self { mode, filter, domain_keys })
+    }
+}
+
+fn read_domain_keys(path: &Path) -> Result<heapless::Vec<DomainKey, DOMAIN_KEYS>, Failure> {
+    let name = path.display();
+    let file = std::fs::read(path)
+        .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("the domain key {name} cannot be read: {error}.")))?;
+    DomainKey::parse_file(&file).map_err(|error| {
+        Failure::new(
+            exit::DATA,
+            format!("the domain key {name} is wrong: {error}; make one with `openssl rand -hex 32 > {name}`."),
+        )
+    })
+}
+
+/// The file that switches P2P off.
+pub fn switch_file(config_dir: &Path) -> PathBuf {
+    config_dir.join("no-p2p")
+}
+
+/// Runs until stopped.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    logger::start(options.log);
+    let setup = Setup::new(options)?;
+    let user = process::user_to_become(&options.user)?;
+    let listener = bind(&options.socket)?;
+    if let Some(user) = &user {
+        process::hand_over(&options.socket, user)?;
+        process::become_user(user)?;
+    }
+    process::step_back(options.priority);
+    process::renounce_new_privileges();
+    let store = Store::open(&options.content, &setup.domain_keys)
+        .map_err(|error| Failure::new(exit::UNAVAILABLE, error.to_string()))?;
+    let os_version = options.os_version.clone().unwrap_or_else(process::os_version);
+    let mut agent = Agent::new(&os_version, Random::from_seed(process::seed()?));
+    agent.set_may_fetch(!options.never_fetch);
+    let executor = Rc::new(LocalExecutor::new());
+    let device = Rc::new(Device::new(Parts {
+        agent,
+        store: Rc::new(store),
+        executor: executor.clone(),
+        mode: setup.mode,
+        port: options.port,
+        domain_keys: setup.domain_keys,
+        max_upload: options.max_upload,
+        os_version,
+    }));
+    let listener = Async::new(listener).map_err(|error| Failure::new(exit::OS, format!("no event loop: {error}.")))?;
+    executor
+        .spawn({
+            let store = device.store.clone();
+            async move { store.watch().await }
+        })
+        .detach();
+    executor.spawn(api::accept(device.clone(), listener)).detach();
+    executor.spawn(watch_fetches(device.clone())).detach();
+    let switch = switch_file(&options.config_dir);
+    async_io::block_on(executor.run(network(&device, &setup.filter, &switch)))
+}
+
+/// Makes the socket of the local API; a dead one in its place is removed, a living one is an error.
+fn bind(path: &Path) -> Result<UnixListener, Failure> {
+    let name = path.display();
+    let failure = |error: std::io::Error| {
+        Failure::new(
+            exit::UNAVAILABLE,
+            format!("the socket {name} cannot be made: {error}; name another with --socket."),
+        )
+    };
+    if UnixStream::connect(path).is_ok() {
+        return Err(Failure::new(exit::UNAVAILABLE, format!("{name} is in use: another p2p-agent is running.")));
+    }
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        std::fs::create_dir_all(directory).map_err(failure)?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failure(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failure)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failure)?;
+    Ok(listener)
+}
+
+/// P2P on and off, as the switch says.
+async fn network(device: &Rc<Device>, filter: &Filter, switch: &Path) -> Result<(), Failure> {
+    let mut first = true;
+    loop {
+        if switch.exists() {
+            if first {
+                info!("P2P is off: {} exists", switch.display());
+            }
+            while switch.exists() {
+                Timer::after(SWITCH_CHECK).await;
+            }
+        }
+        let ports =
+            udp::Port::open(device.mode, device.port).and_then(|udp| Ok((udp, tcp::listen(device.mode, device.port)?)));
+        match ports {
+            Ok((udp, listener)) => {
+                info!("P2P is on, port {}", device.port);
+                device.enabled.set(true);
+                device.switched.notify();
+                let switched_off = async {
+                    while !switch.exists() {
+                        Timer::after(SWITCH_CHECK).await;
+                    }
+                };
+                or(session(device, filter, udp, listener), switched_off).await;
+                leave(device);
+                info!("P2P is off: {} exists", switch.display());
+            }
+            Err(error) if first => return Err(Failure::new(exit::UNAVAILABLE, format!("{error}."))),
+            Err(error) => {
+                error!("P2P cannot come back: {error}; trying again");
+                Timer::after(INTERFACE_CHECK).await;
+            }
+        }
+        first = false;
+    }
+}
+
+/// Forgets everything about the network; all sockets are closed already.
+fn leave(device: &Device) {
+    device.enabled.set(false);
+    device.switched.notify();
+    device.pool.clear();
+    let gone = std::mem::take(&mut *device.interfaces.borrow_mut());
+    let mut agent = device.agent.borrow_mut();
+    for link in gone {
+        agent.handle_interface_down(clock::now(), IfIndex(link.index));
+    }
+}
+
+/// Everything that exists only while P2P is on. Never returns; dropping it closes every socket.
+async fn session(device: &Rc<Device>, filter: &Filter, udp: udp::Port, listener: Async<std::net::TcpListener>) {
+    let executor: Rc<LocalExecutor<'static>> = Rc::default();
+    // The connections are tasks of this executor, and go with it.
+    executor.spawn(serve::accept(device.clone(), Rc::downgrade(&executor), listener)).detach();
+    let tasks = executor.run(std::future::pending::<()>());
+    or(or(tasks, follow_links(device, filter)), or(receive(device, &udp), drive(device, &udp))).await;
+}
+
+/// Keeps the list of links up to date.
+async fn follow_links(device: &Device, filter: &Filter) {
+    let watch = LinkWatch::open().map_err(|error| warn!("link changes are only noticed late: {error}")).ok();
+    let mut said_none = false;
+    loop {
+        match device.mode.interfaces(filter) {
+            Ok(links) => {
+                take_links(device, links);
+                let none = device.interfaces.borrow().is_empty();
+                if none && !said_none {
+                    warn!("there is no usable network interface; waiting for one");
+                }
+                said_none = none;
+            }
+            Err(error) => warn!("cannot list the network interfaces: {error}"),
+        }
+        device.due.notify();
+        let changed = async {
+            match &watch {
+                // An error is a change, too: look again, but not in a spin.
+                Some(watch) => _ = watch.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        or(changed, async { _ = Timer::after(INTERFACE_CHECK).await }).await;
+        // Changes come in bursts.
+        Timer::after(FETCH_BEACON / 4).await;
+    }
+}
+
+fn take_links(device: &Device, links: crate::net::interfaces::Interfaces) {
+    let now = clock::now();
+    let old = std::mem::replace(&mut *device.interfaces.borrow_mut(), links.clone());
+    let mut agent = device.agent.borrow_mut();
+    for link in old.iter().filter(|link| !links.iter().any(|new| new.index == link.index)) {
+        info!("{} is gone", link.name);
+        agent.handle_interface_down(now, IfIndex(link.index));
+    }
+    for link in links.iter().filter(|link| !old.contains(link)) {
+        info!("using {} with {}/{}", link.name, link.addr, link.prefix);
+        agent.handle_interface_up(now, IfIndex(link.index), link.addr, link.prefix, link.wired);
+    }
+}
+
+/// Takes in datagrams.
+async fn receive(device: &Rc<Device>, udp: &udp::Port) {
+    // One byte more than ours have, so that a longer one shows.
+    let mut bytes = [0; p2p_agent::limits::DATAGRAM_BYTES + 1];
+    loop {
+        let datagram = match udp.recv(&mut bytes).await {
+            Ok(datagram) => datagram,
+            Err(error) => {
+                debug!("a datagram could not be received: {error}");
+                Timer::after(FETCH_BEACON).await;
+                continue;
+            }
+        };
+        let payload = bytes.get(..datagram.len).unwrap_or_default();
+        let (now, interface) = (clock::now(), IfIndex(datagram.interface));
+        let hint = device.agent.borrow_mut().handle_datagram(now, datagram.received, interface, datagram.from, payload);
+        if let Some(hint) = hint {
+            device.executor.spawn(ask::follow_hint(device.clone(), hint)).detach();
+        }
+        device.due.notify();
+        device.stirred.notify();
+    }
+}
+
+/// Sends what the mind has to say, when it is due.
+async fn drive(device: &Device, udp: &udp::Port) {
+    loop {
+        let seen = device.due.generation();
+        while let Some(transmit) = next_transmit(device) {
+            send(device, udp, &transmit);
+        }
+        let at = device.agent.borrow().poll_timeout();
+        let timer = async {
+            Timer::at(clock::deadline(at)).await;
+            at
+        };
+        let due = or(timer, async {
+            device.due.past(seen).await;
+            Instant::ZERO
+        })
+        .await;
+        device.agent.borrow_mut().handle_timeout(clock::now(), clock::wall(), due);
+    }
+}
+
+fn next_transmit(device: &Device) -> Option<p2p_agent::agent::Transmit> {
+    device.agent.borrow_mut().poll_transmit(clock::now(), clock::wall())
+}
+
+fn send(device: &Device, udp: &udp::Port, transmit: &p2p_agent::agent::Transmit) {
+    let links = device.interfaces.borrow();
+    for link in links.iter().filter(|link| transmit.interface.is_none_or(|index| index.0 == link.index)) {
+        let sent = match transmit.to {
+            To::Broadcast => udp.send_broadcast(link, &transmit.bytes),
+            To::Unicast(address) => udp.send_to(link, address, &transmit.bytes),
+        };
+        if let Err(error) = sent {
+            add(&device.tally.send_failures, 1);
+            debug!("a datagram could not be sent: {error}");
+        }
+    }
+}
+
+/// Watches the files of contents that the local client takes from the internet: their growth keeps the lease.
+async fn watch_fetches(device: Rc<Device>) {
+    loop {
+        let seen = device.due.generation();
+        let fetching: heapless::Vec<_, { p2p_agent::limits::WANTS }> = {
+            let agent = device.agent.borrow();
+            let is_fetching = |id| agent.want(id).is_some_and(p2p_agent::want::Want::is_fetching);
+            device.wanted.borrow().iter().filter(|(id, _)| is_fetching(*id)).copied().collect()
+        };
+        if fetching.is_empty() {
+            device.due.past(seen).await;
+            continue;
+        }
+        for (id, md5) in fetching {
+            let held = device.held(&md5);
+            let mut agent = device.agent.borrow_mut();
+            let Some(want) = agent.want_mut(id) else { continue };
+            match held {
+                Held::Nothing => {}
+                Held::Part(bytes) => want.handle_growth(clock::now(), bytes),
+                Held::Complete(_) => want.handle_release(clock::now()),
+            }
+        }
+        Timer::after(FETCH_BEACON).await;
+    }
+}

@@ -1,0 +1,272 @@
+//! What peers get: answers to their queries, and transfers in twenty slots.
+//!
+//! A connection carries any number of queries one after the other (also pipelined) and ends with its first transfer. Nothing is
+//! served before the peer has proved, over this connection's own challenge, that it knows the content.
+
+use std::cell::RefCell;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::rc::{Rc, Weak};
+
+use async_io::{Async, Timer};
+use log::debug;
+use p2p_agent::agent::IfIndex;
+use p2p_agent::content::{ContentMd5, PublicId};
+use p2p_agent::exchange::{Answer, PeerRequest};
+use p2p_agent::handshake::{Answerer, Granted};
+use p2p_agent::http::parse_request;
+use p2p_agent::keys::ContentKeys;
+use p2p_agent::limits::{
+    CONNECTIONS_PER_ADDRESS, HEAD_BYTES, HEAD_TIMEOUT, HEARTBEAT, IDLE_TIMEOUT, QUERY_CONNECTIONS, READER_STALL, SLOTS,
+};
+use p2p_agent::record::{RECORD_HEADER, Sealer};
+use p2p_agent::slots::{Admission, SlotId};
+use smol::LocalExecutor;
+use smol::io::AsyncWriteExt as _;
+
+use crate::clock;
+use crate::device::{Device, Lent};
+use crate::disk::{Piece, Reader};
+use crate::net::interfaces::Interface;
+use crate::net::tcp;
+use crate::stream::{HeadInbox, NoHead, Watchdog, await_head, send};
+use crate::tally::add;
+
+/// Accepts peers until dropped; every connection is a task of `executor`, which is dropped with it.
+pub async fn accept(device: Rc<Device>, executor: Weak<LocalExecutor<'static>>, listener: Async<TcpListener>) {
+    let guests: Rc<Guests> = Rc::default();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors or the peer is gone already: neither gets better by hurry.
+                debug!("cannot accept a connection: {error}");
+                Timer::after(HEARTBEAT).await;
+                continue;
+            }
+        };
+        let admitted =
+            on_link(&device, stream.get_ref()).and_then(|(link, peer)| Some((link, peer, guests.admit(peer)?)));
+        let Some((link, peer, seat)) = admitted else {
+            add(&device.tally.connections_refused, 1);
+            continue;
+        };
+        let (local, interface) = (link.addr, IfIndex(link.index));
+        let connection = Connection { device: device.clone(), stream, peer, local, interface };
+        // Without it P2P is being switched off.
+        let Some(executor) = executor.upgrade() else { return };
+        executor
+            .spawn(async move {
+                connection.run().await;
+                drop(seat);
+            })
+            .detach();
+    }
+}
+
+/// The link and the neighbour of an accepted connection, made ready for use.
+fn on_link(device: &Device, stream: &TcpStream) -> Option<(Interface, Ipv4Addr)> {
+    let (local, peer) = tcp::addresses(stream).ok()?;
+    tcp::prepare_accepted(stream).ok()?;
+    let link = tcp::on_link(*local.ip(), *peer.ip(), &device.interfaces.borrow())?.clone();
+    Some((link, *peer.ip()))
+}
+
+/// Who is connected: bounded in all and per address.
+#[derive(Default)]
+struct Guests {
+    addresses: RefCell<heapless::Vec<Ipv4Addr, QUERY_CONNECTIONS>>,
+}
+
+impl Guests {
+    fn admit(self: &Rc<Self>, address: Ipv4Addr) -> Option<Seat> {
+        let mut addresses = self.addresses.borrow_mut();
+        if addresses.iter().filter(|known| **known == address).count() >= CONNECTIONS_PER_ADDRESS {
+            return None;
+        }
+        addresses.push(address).ok()?;
+        Some(Seat { guests: self.clone(), address })
+    }
+}
+
+struct Seat {
+    guests: Rc<Guests>,
+    address: Ipv4Addr,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut addresses = self.guests.addresses.borrow_mut();
+        if let Some(place) = addresses.iter().position(|known| *known == self.address) {
+            addresses.swap_remove(place);
+        }
+    }
+}
+
+struct Connection {
+    device: Rc<Device>,
+    stream: Async<TcpStream>,
+    peer: Ipv4Addr,
+    local: Ipv4Addr,
+    interface: IfIndex,
+}
+
+/// A query that was answered and may be followed by its GET.
+struct Known {
+    md5: ContentMd5,
+    keys: ContentKeys,
+    answerer: Answerer,
+}
+
+impl Connection {
+    async fn run(mut self) {
+        let mut inbox = HeadInbox::default();
+        let mut known: Option<Known> = None;
+        loop {
+            let complete = |bytes: &[u8]| parse_request(bytes).map(|request| request.is_some());
+            match await_head(&mut inbox, &mut self.stream, (IDLE_TIMEOUT, HEAD_TIMEOUT), complete).await {
+                Ok(()) => {}
+                Err(NoHead::Closed) => return,
+                Err(NoHead::Refused(refusal)) => return self.refuse(refusal.status()).await,
+            }
+            let Ok(Some(head)) = parse_request(inbox.pending()) else { return };
+            let (used, keep_alive) = (head.head_bytes, head.keep_alive);
+            let request = PeerRequest::parse(&head);
+            drop(head);
+            inbox.consume(used);
+            let answered = match request {
+                Err(error) => return self.refuse(error.status()).await,
+                Ok(request @ PeerRequest::Query { id, .. }) => {
+                    let (now_known, answer) = self.answer(id, &request).unzip();
+                    known = now_known;
+                    let head = answer.unwrap_or(Answer::Refused(404)).head::<HEAD_BYTES>();
+                    let sent = match head {
+                        Ok(head) => send(&mut self.stream, &head, READER_STALL).await.is_ok(),
+                        Err(_) => false,
+                    };
+                    sent && keep_alive
+                }
+                Ok(request) => return self.take(known.take(), &request).await,
+            };
+            if !answered {
+                return;
+            }
+        }
+    }
+
+    fn answer(&self, id: PublicId, request: &PeerRequest) -> Option<(Known, Answer)> {
+        let tally = &self.device.tally;
+        let answered = self.device.find(&id).and_then(|(md5, keys)| {
+            let held = self.device.held(&md5);
+            let addresses = (self.peer, self.local);
+            let mut agent = self.device.agent.borrow_mut();
+            let (answerer, answer, woken) =
+                agent.handle_query(clock::now(), self.interface, addresses, &keys, request, held)?;
+            Some((Known { md5, keys, answerer }, answer, woken))
+        });
+        let Some((known, answer, woken)) = answered else {
+            add(&tally.queries_refused, 1);
+            return None;
+        };
+        add(&tally.queries_answered, 1);
+        if woken {
+            self.device.stirred.notify();
+        }
+        Some((known, answer))
+    }
+
+    async fn refuse(mut self, status: u16) {
+        add(&self.device.tally.bad_requests, 1);
+        if let Ok(head) = Answer::Refused(status).head::<HEAD_BYTES>() {
+            // Whoever cannot read it does not need it.
+            let _ = send(&mut self.stream, &head, HEAD_TIMEOUT).await;
+        }
+    }
+
+    async fn take(mut self, known: Option<Known>, request: &PeerRequest) {
+        let PeerRequest::Take { id, offset, .. } = *request else { return };
+        let Some(Known { md5, keys, answerer }) = known else { return self.refuse(403).await };
+        let Ok(granted) = answerer.handle_take(&keys, request) else { return self.refuse(403).await };
+        let Ok(Some(mut file)) = self.device.store.open_content(&md5) else { return self.refuse(404).await };
+        let Ok(extent) = file.available() else { return self.refuse(404).await };
+        if offset > extent.available || (offset == extent.available && extent.complete && offset > 0) {
+            return self.refuse(416).await;
+        }
+        let Some((slot, buffer)) = self.admit(id) else {
+            add(&self.device.tally.transfers_refused, 1);
+            return self.refuse(503).await;
+        };
+        add(&self.device.tally.transfers_served, 1);
+        let reader = Reader::new(id, file, offset);
+        if let Err(why) = self.pump(slot.id, buffer, reader, (&keys, granted)).await {
+            debug!("transfer to {} ended: {why}", self.peer);
+        }
+    }
+
+    fn admit(&self, id: PublicId) -> Option<(SlotGuard, Lent<SLOTS>)> {
+        let mut agent = self.device.agent.borrow_mut();
+        let now = clock::now();
+        let mut admission = agent.slots.admit(now, self.peer, id);
+        if let Admission::Displaces(old) = admission {
+            agent.slots.release(old);
+            admission = agent.slots.admit(now, self.peer, id);
+        }
+        let Admission::Granted(slot) = admission else { return None };
+        drop(agent);
+        let guard = SlotGuard { device: self.device.clone(), id: slot };
+        // A displaced transfer hands its buffer back when it next looks; until then there may be none.
+        Some((guard, self.device.slot_buffer()?))
+    }
+
+    async fn pump(
+        &mut self,
+        slot: SlotId,
+        mut buffer: Lent<SLOTS>,
+        mut reader: Reader,
+        (keys, granted): (&ContentKeys, Granted),
+    ) -> Result<(), &'static str> {
+        let nonce = self.device.agent.borrow_mut().random();
+        let (given, mut sealer) = granted.give(keys, nonce);
+        let size = reader.size(&self.device);
+        let head = given.head::<HEAD_BYTES>(reader.offset(), size).map_err(|_| "no head")?;
+        send(&mut self.stream, &head, READER_STALL).await.map_err(|_| "the reader is gone")?;
+        let mut watchdog = Watchdog::default();
+        loop {
+            let step = reader.next(&self.device, &mut buffer).await?;
+            let (length, last) = match step {
+                Piece::Data { length, last } => (length, last),
+                Piece::Heartbeat => (0, false),
+                Piece::Exhausted => return Err("nothing more to serve"),
+            };
+            self.device.upload_pace.take(length).await;
+            if !self.device.agent.borrow().slots.holds(clock::now(), slot) {
+                return Err("the slot is lost");
+            }
+            let message = seal(&mut sealer, &mut buffer, length, last).ok_or("no record")?;
+            let sent = watchdog.limit(READER_STALL, self.stream.write_all(message)).await;
+            sent.map_err(|_| "the reader is gone or too slow")?;
+            self.device.agent.borrow_mut().slots.handle_progress(clock::now(), slot, length as u64);
+            add(&self.device.tally.to_peers, length as u64);
+            if last {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Gives the slot back, however its transfer ends.
+struct SlotGuard {
+    device: Rc<Device>,
+    id: SlotId,
+}
+
+impl Drop for SlotGuard {
+    fn drop(&mut self) {
+        self.device.agent.borrow_mut().slots.release(self.id);
+    }
+}
+
+fn seal<'a>(sealer: &mut Sealer, buffer: &'a mut [u8], length: usize, last: bool) -> Option<&'a [u8]> {
+    let (header, data) = buffer.split_first_chunk_mut::<RECORD_HEADER>()?;
+    *header = sealer.seal(data.get_mut(..length)?, last).ok()?;
+    buffer.get(..RECORD_HEADER + length)
+}

@@ -1,0 +1,155 @@
+//! Byte streams of peers and local clients: heads in bounded buffers, writes with a deadline.
+
+use std::io;
+use std::time::Duration;
+
+use async_io::Timer;
+use p2p_agent::limits::HEAD_BYTES;
+use smol::future::or;
+use smol::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+/// Runs `work` for at most `span`.
+pub async fn within<T>(span: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    or(work, async {
+        Timer::after(span).await;
+        Err(io::ErrorKind::TimedOut.into())
+    })
+    .await
+}
+
+/// One timer that bounds many operations one after the other; cheaper than a new timer for each.
+pub struct Watchdog(Timer);
+
+impl Default for Watchdog {
+    fn default() -> Self {
+        Self(Timer::never())
+    }
+}
+
+impl Watchdog {
+    /// Runs `work` for at most `span`.
+    pub async fn limit<T>(&mut self, span: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        self.0.set_after(span);
+        or(work, async {
+            (&mut self.0).await;
+            Err(io::ErrorKind::TimedOut.into())
+        })
+        .await
+    }
+}
+
+/// Bytes received and not yet used: the head of the next message, and what came with it.
+pub struct Inbox<const N: usize> {
+    bytes: [u8; N],
+    from: usize,
+    to: usize,
+}
+
+impl<const N: usize> Default for Inbox<N> {
+    fn default() -> Self {
+        Self { bytes: [0; N], from: 0, to: 0 }
+    }
+}
+
+impl<const N: usize> Inbox<N> {
+    /// What has been received and not been used.
+    pub fn pending(&self) -> &[u8] {
+        self.bytes.get(self.from..self.to).unwrap_or_default()
+    }
+
+    /// Drops the first `count` pending bytes.
+    pub fn consume(&mut self, count: usize) {
+        self.from = (self.from + count).min(self.to);
+        if self.from == self.to {
+            (self.from, self.to) = (0, 0);
+        }
+    }
+
+    /// Whether nothing more fits.
+    pub fn is_full(&self) -> bool {
+        self.to - self.from == N
+    }
+
+    /// Receives more; 0 means the other side is done. Nothing is received when full.
+    pub async fn receive(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
+        if self.from > 0 {
+            self.bytes.copy_within(self.from..self.to, 0);
+            (self.from, self.to) = (0, self.to - self.from);
+        }
+        let Some(room) = self.bytes.get_mut(self.to..).filter(|room| !room.is_empty()) else { return Ok(0) };
+        let count = stream.read(room).await?;
+        self.to += count;
+        Ok(count)
+    }
+
+    /// Fills `out`, first from what is pending, then from the stream, which may fall silent for `stall`.
+    pub async fn fill(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        out: &mut [u8],
+        (watchdog, stall): (&mut Watchdog, Duration),
+    ) -> io::Result<()> {
+        let ready = self.pending().len().min(out.len());
+        let (first, rest) = out.split_at_mut(ready);
+        first.copy_from_slice(self.pending().get(..ready).unwrap_or_default());
+        self.consume(ready);
+        let mut filled = 0;
+        while let Some(room) = rest.get_mut(filled..).filter(|room| !room.is_empty()) {
+            match watchdog.limit(stall, stream.read(room)).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => filled += count,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How reading a head ended without a head.
+#[derive(Debug)]
+pub enum NoHead {
+    /// The other side closed, fell silent or the connection broke.
+    Closed,
+    /// The bytes are no head.
+    Refused(p2p_agent::http::Refusal),
+}
+
+/// Receives until `complete` says that a head is pending. The first byte may take `idle`, the rest `head`.
+pub async fn await_head<const N: usize>(
+    inbox: &mut Inbox<N>,
+    stream: &mut (impl AsyncRead + Unpin),
+    (idle, head): (Duration, Duration),
+    mut complete: impl FnMut(&[u8]) -> Result<bool, p2p_agent::http::Refusal>,
+) -> Result<(), NoHead> {
+    let mut deadline = None;
+    loop {
+        // Half a head in a full buffer never becomes a whole one.
+        match complete(inbox.pending()) {
+            Ok(true) => return Ok(()),
+            Ok(false) if inbox.is_full() => return Err(NoHead::Refused(p2p_agent::http::Refusal::TooLarge)),
+            Ok(false) => {}
+            Err(refusal) => return Err(NoHead::Refused(refusal)),
+        }
+        let begun = !inbox.pending().is_empty();
+        let until = match (begun, deadline) {
+            (true, Some(until)) => until,
+            (true, None) => *deadline.insert(std::time::Instant::now() + head),
+            (false, _) => std::time::Instant::now() + idle,
+        };
+        let receive = or(inbox.receive(stream), async {
+            Timer::at(until).await;
+            Err(io::ErrorKind::TimedOut.into())
+        });
+        match receive.await {
+            Ok(count) if count > 0 => {}
+            _ => return Err(NoHead::Closed),
+        }
+    }
+}
+
+/// Sends everything within `span`.
+pub async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8], span: Duration) -> io::Result<()> {
+    within(span, stream.write_all(bytes)).await
+}
+
+/// The inbox of a request head.
+pub type HeadInbox = Inbox<HEAD_BYTES>;

@@ -1,0 +1,588 @@
+//! Discovery (design section 5, behaviours 39 to 45): every node broadcasts probes, everybody answers by unicast, and from the answers
+//! each knows who is there, how far away, and what time they think it is.
+//!
+//! # Calls
+//!
+//! Input comes through `handle_*`; after each, [`Discovery::poll_transmit`] is drained until `None`, then the driver waits until
+//! [`Discovery::poll_timeout`] and calls [`Discovery::handle_timeout`]. Datagrams get their timestamps when they are polled, so that waiting
+//! in a queue adds no error: poll when the socket is writable, send at once.
+//!
+//! # Trust
+//!
+//! A datagram counts only from a host address of the receiving interface's own subnet. A reply counts only if its nonce is outstanding
+//! ([`nonces`]). Who is heard for the first time is probed alone with another nonce; without that answer nobody becomes a peer. None of
+//! this authenticates: it keeps blind and off-link senders out and the table true. Who is asked for bytes is decided by proofs.
+//!
+//! # Packets
+//!
+//! Let each of N nodes broadcast every I seconds. It sends 1/I broadcasts and answers those of the N-1 others: N/I datagrams per second,
+//! so a constant I costs a site N² / I. With `limits::PROBED_PEERS` = 8 peers and I = 3 s that is 9/3 = 3 datagrams per second, the most that
+//! an idle node may send. Beyond 8 peers the interval stretches in proportion, and with n peers in the table
+//!
+//! ```text
+//! I = 3 s * max(1, n/8)        (n + 1) / I <= 3 per second for every n >= 0; with n = 127, I = 47.6 s and 2.7 per second
+//! ```
+//!
+//! There is no second round of unicast probes: every answer to a broadcast is a clock sample and a sign of life. Alone, a peer is probed when
+//! it is new and once when it has missed two intervals, both rare. The announced interval is I plus its jitter.
+//! A table holds 128, so n, I and the replies stop growing there: of more than 129 nodes a full table answers only its
+//! entries and strangers that would displace one, and since nearness ([`crate::peer`]) is mutual, so are the tables, nearly.
+//! Several interfaces share I: what counts is the sum over all of them.
+//!
+//! # Floods
+//!
+//! Datagrams to an address are answers, each as long as the probe it answers and within a budget for the source and one for all sources
+//! (peers and strangers apart, so that strangers cannot use up the answers that peers wait for), and own probes: one for each stranger
+//! heard, out of the same budget of the source and one for all strangers. So whoever forges an address gets at most two datagrams sent to it
+//! for each of his, of the same length, and never more than `limits::REPLIES_PER_SOURCE`.
+
+mod bucket;
+mod interface;
+mod nonces;
+#[cfg(test)]
+mod tests;
+
+use core::net::Ipv4Addr;
+
+use heapless::{Deque, Vec};
+
+use crate::clock::{ClockReport, Exchange, StepWatch};
+use crate::content::NodeId;
+use crate::limits;
+use crate::peer::{Candidate, IfIndex, PeerState, PeerTable};
+use crate::random::Random;
+use crate::time::{Duration, Instant, Timestamp};
+use crate::wire::{self, Announce, Datagram, Echo, Flags, OsVersion, Probe, Reply, WireError};
+
+use bucket::{Bucket, Sources};
+use interface::{Interface, with_jitter};
+use nonces::Nonces;
+
+/// The discovery state machine; see the module.
+#[derive(Debug)]
+pub struct Discovery {
+    node: NodeId,
+    os: OsVersion,
+    starved: bool,
+    interfaces: Vec<Interface, { limits::INTERFACES }>,
+    peers: PeerTable,
+    nonces: Nonces,
+    outbox: Deque<Outgoing, { limits::OUTBOX }>,
+    sources: Sources,
+    replies_to_peers: Bucket,
+    replies_to_strangers: Bucket,
+    probes_to_strangers: Bucket,
+    own_clock: StepWatch,
+    counters: Counters,
+}
+
+/// A datagram to send now, to `limits::PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Through this interface, with its address as source.
+    pub interface: IfIndex,
+    /// To whom.
+    pub to: To,
+    /// The whole datagram.
+    pub bytes: [u8; limits::DATAGRAM_BYTES],
+}
+
+/// Destination of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// 255.255.255.255: everybody on the link.
+    Broadcast,
+    /// One address of the interface's subnet.
+    Unicast(Ipv4Addr),
+}
+
+/// A datagram for somebody else than discovery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A claim or "fetching from K"; its MAC is not verified yet.
+    Announce {
+        /// Where it came in.
+        interface: IfIndex,
+        /// Its source, which is on the link and otherwise as unproven as any datagram's.
+        from: Ipv4Addr,
+        /// What it says.
+        announce: Announce,
+    },
+}
+
+/// What became of an interface that came up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum InterfaceUp {
+    /// It is new, or its address is; probing starts.
+    Started,
+    /// It was up already with this address.
+    Unchanged,
+    /// Not an address that can have peers: unspecified, broadcast, multicast, or alone in its subnet.
+    Unusable,
+    /// `limits::INTERFACES` are in use.
+    Full,
+}
+
+/// Why a datagram was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// It came in on an interface that is not in use.
+    Interface,
+    /// Its source is not a host of the interface's subnet, or is the own address.
+    OffLink,
+    /// Not as long as ours are.
+    Length,
+    /// Another protocol version.
+    Version,
+    /// An unknown kind.
+    Kind,
+    /// Not a well-formed body, or something behind it.
+    Malformed,
+    /// Its sender has the own node id: the own broadcast, heard.
+    Own,
+    /// A reply whose nonce is not outstanding for its source, or is too old.
+    Nonce,
+    /// A second reply to the same broadcast.
+    Duplicate,
+    /// The source's budget is used up.
+    SourceBusy,
+    /// The budget for all is used up, or the outbox is full.
+    Busy,
+    /// The table is full of better peers.
+    TableFull,
+}
+
+impl Dropped {
+    /// All reasons, for metrics.
+    pub const ALL: [Self; 12] = [
+        Self::Interface,
+        Self::OffLink,
+        Self::Length,
+        Self::Version,
+        Self::Kind,
+        Self::Malformed,
+        Self::Own,
+        Self::Nonce,
+        Self::Duplicate,
+        Self::SourceBusy,
+        Self::Busy,
+        Self::TableFull,
+    ];
+
+    /// The reason as a label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Interface => "interface",
+            Self::OffLink => "off-link",
+            Self::Length => "length",
+            Self::Version => "version",
+            Self::Kind => "kind",
+            Self::Malformed => "malformed",
+            Self::Own => "own",
+            Self::Nonce => "nonce",
+            Self::Duplicate => "duplicate",
+            Self::SourceBusy => "source-busy",
+            Self::Busy => "busy",
+            Self::TableFull => "table-full",
+        }
+    }
+}
+
+impl From<WireError> for Dropped {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Length => Self::Length,
+            WireError::Version => Self::Version,
+            WireError::Kind => Self::Kind,
+            WireError::Body | WireError::Trailing => Self::Malformed,
+        }
+    }
+}
+
+/// Datagrams counted since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Broadcast probes sent.
+    pub broadcasts: u64,
+    /// Unicast probes sent.
+    pub probes: u64,
+    /// Replies sent.
+    pub replies: u64,
+    /// Probes, replies and announcements accepted.
+    pub accepted: u64,
+    dropped: [u64; Dropped::ALL.len()],
+}
+
+impl Counters {
+    /// Datagrams dropped for this reason.
+    pub fn dropped(&self, reason: Dropped) -> u64 {
+        self.dropped.get(reason as usize).copied().unwrap_or(0)
+    }
+}
+
+/// A datagram that waits for its timestamps.
+#[derive(Clone, Debug)]
+enum Outgoing {
+    Probe { interface: IfIndex, to: Option<Ipv4Addr>, nonce: [u8; 16] },
+    Reply { interface: IfIndex, to: Ipv4Addr, echo: Echo, receive: Timestamp },
+}
+
+impl Outgoing {
+    fn interface(&self) -> IfIndex {
+        match self {
+            Self::Probe { interface, .. } | Self::Reply { interface, .. } => *interface,
+        }
+    }
+}
+
+impl Discovery {
+    /// A node without interfaces; `os` as far as [`wire::os_version`] lets it through.
+    pub fn new(node: NodeId, os: &str) -> Self {
+        Self {
+            node,
+            os: wire::os_version(os),
+            starved: false,
+            interfaces: Vec::new(),
+            peers: PeerTable::new(),
+            nonces: Nonces::new(),
+            outbox: Deque::new(),
+            sources: Sources::new(),
+            replies_to_peers: Bucket::new(),
+            replies_to_strangers: Bucket::new(),
+            probes_to_strangers: Bucket::new(),
+            own_clock: StepWatch::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// An interface can be used, or got another address: probing starts from the beginning.
+    pub fn handle_interface_up(
+        &mut self,
+        now: Instant,
+        index: IfIndex,
+        addr: Ipv4Addr,
+        prefix: u8,
+        wired: bool,
+    ) -> InterfaceUp {
+        if addr.is_unspecified() || addr.is_multicast() || addr.is_broadcast() || prefix > 31 {
+            return InterfaceUp::Unusable;
+        }
+        if let Some(known) = self.interfaces.iter_mut().find(|known| known.index == index) {
+            if (known.addr, known.prefix) == (addr, prefix) {
+                known.wired = wired;
+                return InterfaceUp::Unchanged;
+            }
+            self.handle_interface_down(now, index);
+        }
+        match self.interfaces.push(Interface::new(now, index, addr, prefix, wired)) {
+            Ok(()) => InterfaceUp::Started,
+            Err(_) => InterfaceUp::Full,
+        }
+    }
+
+    /// An interface is gone, and its peers with it.
+    pub fn handle_interface_down(&mut self, _now: Instant, index: IfIndex) {
+        self.interfaces.retain(|interface| interface.index != index);
+        self.peers.remove_interface(index);
+        self.nonces.remove_interface(index);
+        for _ in 0..self.outbox.len() {
+            if let Some(outgoing) = self.outbox.pop_front().filter(|outgoing| outgoing.interface() != index) {
+                // As many as were taken out go back in.
+                let _ = self.outbox.push_back(outgoing);
+            }
+        }
+    }
+
+    /// Tells the peers that bytes over this interface cost money.
+    pub fn handle_metered(&mut self, index: IfIndex, metered: bool) {
+        self.interfaces.iter_mut().filter(|known| known.index == index).for_each(|known| known.metered = metered);
+    }
+
+    /// Tells the peers that this device is too busy to be a good source.
+    pub fn handle_starved(&mut self, starved: bool) {
+        self.starved = starved;
+    }
+
+    /// A datagram came in.
+    ///
+    /// `now` and `received` are the same moment by the two clocks, as near to the arrival as is known: with a kernel timestamp as
+    /// `received`, the time that the datagram lay in the socket may be subtracted from `now`; where not, the error bound is larger.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        received: Timestamp,
+        interface: IfIndex,
+        from: Ipv4Addr,
+        bytes: &[u8],
+        random: &mut Random,
+    ) -> Option<Heard> {
+        let result = self.on_datagram(now, received, interface, from, bytes);
+        self.probe_alone(now, random);
+        match result {
+            Ok(heard) => {
+                self.counters.accepted += 1;
+                heard
+            }
+            Err(reason) => {
+                if let Some(count) = self.counters.dropped.get_mut(reason as usize) {
+                    *count += 1;
+                }
+                None
+            }
+        }
+    }
+
+    /// This address sent a valid authenticated query or answer: it becomes a proven peer, and is probed if it was unknown.
+    pub fn handle_authenticated(&mut self, now: Instant, interface: IfIndex, from: Ipv4Addr) {
+        if !self.interfaces.iter().any(|known| known.index == interface && known.is_on_link(from)) {
+            return;
+        }
+        let own_interval = self.announced_interval();
+        let candidate = Candidate { interface, addr: from, node: None, state: PeerState::Proven };
+        if let Some(peer) = self.peers.admit(now, self.node, own_interval, candidate) {
+            peer.last_heard = peer.last_heard.max(now);
+            if peer.node.is_none() && peer.asked_at.is_none() {
+                peer.ask_at = now;
+            }
+        }
+    }
+
+    /// Sends what is due and drops who has expired. `now` and `wall` are read together.
+    pub fn handle_timeout(&mut self, now: Instant, wall: Timestamp, random: &mut Random) {
+        self.observe_clock(now, wall);
+        self.peers.expire(now, self.announced_interval());
+        let interval = self.interval();
+        for interface in self.interfaces.iter_mut().filter(|interface| interface.next_probe_at <= now) {
+            let probe = Outgoing::Probe { interface: interface.index, to: None, nonce: random.bytes() };
+            if self.outbox.push_back(probe).is_ok() {
+                interface.on_probe(now, interval, random);
+            }
+        }
+        self.probe_alone(now, random);
+    }
+
+    /// When [`Self::handle_timeout`] is to be called; [`Instant::FAR`] without an interface. Drain [`Self::poll_transmit`] first.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Instant {
+        let own_interval = self.announced_interval();
+        let peers = self.peers.iter().map(|peer| peer.probe_at(own_interval).min(peer.expires_at(own_interval)));
+        let probes = self.interfaces.iter().map(|interface| interface.next_probe_at);
+        peers.chain(probes).min().unwrap_or(Instant::FAR)
+    }
+
+    /// The next datagram to send, stamped with `wall`. `now` and `wall` are read together, right before sending.
+    #[must_use]
+    pub fn poll_transmit(&mut self, now: Instant, wall: Timestamp) -> Option<Transmit> {
+        self.observe_clock(now, wall);
+        loop {
+            let outgoing = self.outbox.pop_front()?;
+            let interface = outgoing.interface();
+            let Some(flags) = self.flags(interface) else { continue };
+            let (node, os, interval_ms) = (self.node, self.os.clone(), millis(self.announced_interval()));
+            let (to, datagram) = match outgoing {
+                Outgoing::Probe { to, nonce, .. } => {
+                    self.nonces.insert(nonce, interface, to, now, wall);
+                    let counter = if to.is_some() { &mut self.counters.probes } else { &mut self.counters.broadcasts };
+                    *counter += 1;
+                    (to, Datagram::Probe(Probe { node, os, nonce, origin: wall, interval_ms, flags }))
+                }
+                Outgoing::Reply { to, echo, receive, .. } => {
+                    self.counters.replies += 1;
+                    (Some(to), Datagram::Reply(Reply { node, os, interval_ms, flags, echo, receive, transmit: wall }))
+                }
+            };
+            let mut bytes = [0; limits::DATAGRAM_BYTES];
+            datagram.encode(&mut bytes);
+            return Some(Transmit { interface, to: to.map_or(To::Broadcast, To::Unicast), bytes });
+        }
+    }
+
+    /// Everybody who was heard.
+    pub fn peers(&self) -> &PeerTable {
+        &self.peers
+    }
+
+    /// The own clock against those of the peers. A node with several addresses counts once.
+    pub fn clock(&self, now: Instant) -> ClockReport {
+        let is_first =
+            |at: usize, node: Option<NodeId>| !self.peers.routable().take(at).any(|earlier| earlier.node == node);
+        let nodes = self.peers.routable().enumerate().filter(|&(at, peer)| is_first(at, peer.node));
+        ClockReport::combine(nodes.filter_map(|(_, peer)| peer.estimate(now)))
+    }
+
+    /// What was sent, accepted and dropped.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Broadcast probes that nobody answered since the last one that somebody did, on the interface that has the fewest: with three, nobody
+    /// is there. `u32::MAX` without an interface.
+    pub fn unanswered_probes(&self) -> u32 {
+        self.interfaces.iter().map(|interface| interface.unanswered).min().unwrap_or(u32::MAX)
+    }
+
+    fn on_datagram(
+        &mut self,
+        now: Instant,
+        received: Timestamp,
+        interface: IfIndex,
+        from: Ipv4Addr,
+        bytes: &[u8],
+    ) -> Result<Option<Heard>, Dropped> {
+        let link = self.interfaces.iter().find(|known| known.index == interface).ok_or(Dropped::Interface)?;
+        if !link.is_on_link(from) {
+            return Err(Dropped::OffLink);
+        }
+        match Datagram::decode(bytes)? {
+            Datagram::Probe(probe) if probe.node != self.node => self.on_probe(now, received, interface, from, &probe),
+            Datagram::Reply(reply) if reply.node != self.node => self.on_reply(now, received, interface, from, &reply),
+            Datagram::Announce(announce) if announce.node != self.node => {
+                Ok(Some(Heard::Announce { interface, from, announce }))
+            }
+            Datagram::Probe(_) | Datagram::Reply(_) | Datagram::Announce(_) => Err(Dropped::Own),
+        }
+    }
+
+    /// Answers a probe; a stranger is let in as `Heard` and will be probed back.
+    fn on_probe(
+        &mut self,
+        now: Instant,
+        received: Timestamp,
+        interface: IfIndex,
+        from: Ipv4Addr,
+        probe: &Probe,
+    ) -> Result<Option<Heard>, Dropped> {
+        if !self.sources.bucket(from).take(now, limits::REPLIES_PER_SOURCE) {
+            return Err(Dropped::SourceBusy);
+        }
+        let known = self.peers.get(interface, from).is_some_and(|peer| peer.is_routable());
+        let everybody = if known { &mut self.replies_to_peers } else { &mut self.replies_to_strangers };
+        if !everybody.take(now, limits::REPLIES_OVERALL) {
+            return Err(Dropped::Busy);
+        }
+        self.on_heard(now, interface, from, probe.node)?;
+        let reply = Outgoing::Reply { interface, to: from, echo: Echo::from(probe), receive: received };
+        self.outbox.push_back(reply).map_err(|_| Dropped::Busy)?;
+        Ok(None)
+    }
+
+    /// Something that proves nothing came from this node: unless it is known there already, it is to be probed alone.
+    fn on_heard(&mut self, now: Instant, interface: IfIndex, from: Ipv4Addr, node: NodeId) -> Result<(), Dropped> {
+        let own_interval = self.announced_interval();
+        let candidate = Candidate { interface, addr: from, node: Some(node), state: PeerState::Heard };
+        let peer = self.peers.admit(now, self.node, own_interval, candidate).ok_or(Dropped::TableFull)?;
+        let asked_lately = peer.asked_at.is_some_and(|at| now.since(at) < limits::REPROBE_AFTER);
+        if (!peer.is_routable() || peer.node != Some(node)) && !asked_lately {
+            peer.ask_at = peer.ask_at.min(now);
+        }
+        Ok(())
+    }
+
+    /// Takes a reply: a sign of life and a clock sample from a peer, a reason to probe a stranger.
+    fn on_reply(
+        &mut self,
+        now: Instant,
+        received: Timestamp,
+        interface: IfIndex,
+        from: Ipv4Addr,
+        reply: &Reply,
+    ) -> Result<Option<Heard>, Dropped> {
+        if reply.echo.node != self.node {
+            return Err(Dropped::Nonce);
+        }
+        let asked = self.nonces.answer(&reply.echo.nonce, interface, from, now).ok_or(Dropped::Nonce)?;
+        if asked.origin.is_some_and(|origin| origin != reply.echo.origin) {
+            return Err(Dropped::Nonce);
+        }
+        if asked.to.is_none() {
+            self.interfaces.iter_mut().filter(|known| known.index == interface).for_each(|known| known.unanswered = 0);
+            self.on_heard(now, interface, from, reply.node)?;
+        }
+        let state = if asked.to.is_some() { PeerState::Probed } else { PeerState::Heard };
+        let candidate = Candidate { interface, addr: from, node: Some(reply.node), state };
+        let own_interval = self.announced_interval();
+        let peer = self.peers.admit(now, self.node, own_interval, candidate).ok_or(Dropped::TableFull)?;
+        if peer.node != Some(reply.node) {
+            if asked.to.is_none() && peer.is_routable() {
+                return Ok(None);
+            }
+            peer.replace_node(reply.node);
+        }
+        if asked.to.is_none() && peer.answered.replace(asked.sequence) == Some(asked.sequence) {
+            return Err(Dropped::Duplicate);
+        }
+        peer.os = reply.os.clone();
+        peer.flags = reply.flags;
+        peer.interval = believed(reply.interval_ms);
+        if peer.is_routable() {
+            peer.last_heard = peer.last_heard.max(now);
+            peer.ask_at = Instant::FAR;
+        }
+        let exchange = asked.origin.map(|origin| Exchange {
+            origin,
+            receive: reply.receive,
+            transmit: reply.transmit,
+            destination: received,
+            elapsed: now.since(asked.sent_at),
+        });
+        if let Some(sample) = exchange.and_then(|exchange| exchange.sample(now)) {
+            peer.clock.handle_sample(sample);
+        }
+        Ok(None)
+    }
+
+    /// Queues the unicast probes that are due, as far as budgets and room go.
+    fn probe_alone(&mut self, now: Instant, random: &mut Random) {
+        let own_interval = self.announced_interval();
+        for peer in self.peers.iter_mut().filter(|peer| peer.probe_at(own_interval) <= now) {
+            let room = !self.outbox.is_full() && self.nonces.has_unicast_room(now);
+            let affordable = room
+                && self.sources.bucket(peer.addr).take(now, limits::REPLIES_PER_SOURCE)
+                && (peer.is_routable() || self.probes_to_strangers.take(now, limits::PROBES_TO_STRANGERS));
+            let probe = Outgoing::Probe { interface: peer.interface, to: Some(peer.addr), nonce: random.bytes() };
+            if affordable && self.outbox.push_back(probe).is_ok() {
+                peer.ask_at = Instant::FAR;
+                peer.asked_at = Some(now);
+            } else {
+                peer.ask_not_before = now + limits::PROBE_POSTPONED;
+            }
+        }
+    }
+
+    /// After a step of the own clock earlier comparisons with it are void.
+    fn observe_clock(&mut self, now: Instant, wall: Timestamp) {
+        if self.own_clock.observe(now, wall) {
+            self.nonces.on_clock_step();
+            self.peers.iter_mut().for_each(|peer| peer.clock.clear());
+        }
+    }
+
+    /// Between two broadcast probes, before jitter; see the module's arithmetic.
+    fn interval(&self) -> Duration {
+        let others = self.peers.routable().count() + self.interfaces.len().saturating_sub(1);
+        let stretched = limits::PROBE_INTERVAL * u32::try_from(others).unwrap_or(u32::MAX) / PROBED_PEERS;
+        stretched.max(limits::PROBE_INTERVAL)
+    }
+
+    /// What is announced, and after three of which a silent peer has expired.
+    fn announced_interval(&self) -> Duration {
+        with_jitter(self.interval()).min(limits::INTERVAL_MAX)
+    }
+
+    fn flags(&self, index: IfIndex) -> Option<Flags> {
+        let interface = self.interfaces.iter().find(|known| known.index == index)?;
+        Some(Flags { wired: interface.wired, metered: interface.metered, starved: self.starved })
+    }
+}
+
+const PROBED_PEERS: u32 = limits::PROBED_PEERS as u32;
+
+/// An announced interval, within what a peer may claim.
+fn believed(interval_ms: u16) -> Duration {
+    Duration::from_millis(interval_ms.into()).clamp(limits::PROBE_INTERVAL, limits::INTERVAL_MAX)
+}
+
+fn millis(interval: Duration) -> u16 {
+    u16::try_from(interval.as_millis()).unwrap_or(u16::MAX)
+}

@@ -1,0 +1,72 @@
+//! Who should use the uplink for one content: an order that every node of the site computes alike.
+//!
+//! Best first: not starved, may fetch at all, furthest ahead (in steps of 1 MiB), wired, idle, and at last a hash of
+//! content and node, so that different contents get different fetchers.
+
+use crate::content::Rank;
+
+/// What a node is judged by; [`Rank`] is its big-endian form, so that comparing bytes compares ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standpoint {
+    /// The device's timers are late: it is too busy to lead.
+    pub starved: bool,
+    /// The device may use its uplink: it is not metered, not told never to fetch, and has not just lost a lease.
+    pub may_fetch: bool,
+    /// Bytes of the content that it has.
+    pub offset: u64,
+    /// Its link to the site is a wire.
+    pub wired: bool,
+    /// Contents it fetches already.
+    pub fetching: u8,
+    /// HMAC over content and node.
+    pub tie_break: [u8; 8],
+}
+
+impl Standpoint {
+    /// The comparable form; larger is better.
+    pub fn rank(&self) -> Rank {
+        let mut out = [0; 16];
+        let steps = u32::try_from(self.offset >> 20).unwrap_or(u32::MAX).to_be_bytes();
+        let head = [u8::from(!self.starved), u8::from(self.may_fetch)];
+        let tail = [u8::from(self.wired), u8::MAX - self.fetching];
+        for (to, from) in out.iter_mut().zip(head.into_iter().chain(steps).chain(tail).chain(self.tie_break)) {
+            *to = from;
+        }
+        Rank(out)
+    }
+}
+
+/// Whole MiB of the content that the node of this rank has.
+pub fn steps(rank: Rank) -> u32 {
+    let Rank([_, _, a, b, c, d, ..]) = rank;
+    u32::from_be_bytes([a, b, c, d])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Standpoint =
+        Standpoint { starved: false, may_fetch: true, offset: 0, wired: true, fetching: 0, tie_break: [9; 8] };
+
+    #[test]
+    fn the_order_is_starved_metered_offset_wire_load_hash() {
+        let better_to_worse = [
+            Standpoint { offset: 5 << 20, wired: false, ..PLAIN },
+            Standpoint { offset: 4 << 20, ..PLAIN },
+            PLAIN,
+            Standpoint { tie_break: [8; 8], ..PLAIN },
+            Standpoint { fetching: 1, ..PLAIN },
+            Standpoint { wired: false, ..PLAIN },
+            Standpoint { may_fetch: false, offset: 9 << 20, ..PLAIN },
+            Standpoint { starved: true, offset: 9 << 20, ..PLAIN },
+        ];
+        assert!(better_to_worse.is_sorted_by(|a, b| a.rank() > b.rank()));
+    }
+
+    #[test]
+    fn less_than_a_mebibyte_ahead_decides_nothing() {
+        assert_eq!(Standpoint { offset: 700_000, ..PLAIN }.rank(), PLAIN.rank());
+        assert_eq!(steps(Standpoint { offset: 3 << 20, ..PLAIN }.rank()), 3);
+    }
+}

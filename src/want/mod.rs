@@ -1,0 +1,551 @@
+//! One content that the local client wants: query, follow, wait, claim, and at last the advice to fetch.
+//!
+//! ```text
+//!            +--------------------------- a source ends, a wait ends ---------------------------+
+//!            v                                                                                  |
+//!   Ask -> (query round) -> a source: Follow ---------------------------------------------------+
+//!                        -> a better placed device wants, claims or fetches: Wait --------------+
+//!                        -> nobody better: Claim -> (second round) -> still nobody: Hold = fetch from the internet
+//! ```
+//!
+//! The lease needs no server: everybody ranks the same way ([`crate::rank`]), everybody tells its standing in every query and
+//! answer, and claims and fetches are announced by broadcast besides. Two fetchers that never heard of each other merge as soon as
+//! they do: the worse placed yields. Every wait is bounded: by [`WAIT_WITHOUT_BYTES`] in all, by the patience with a rival that does
+//! not move, and by the stall of a source. Under a partition the worst case is a second download.
+//!
+//! [`Want::poll`] says what to do next; one of the `handle_*` methods says what came of it; then `poll` again.
+
+mod rival;
+mod source;
+
+use core::net::Ipv4Addr;
+
+use crate::content::{NodeId, Standing, State};
+use crate::keys::ContentKeys;
+use crate::limits::{
+    CLAIM_BEACONS, FETCH_BEACON, HINT_INTERVAL, LEASE_STALL, LOST_LEASE, REASON_MEMORY, WAIT_JITTER, WAIT_ROUND,
+    WAIT_WITHOUT_BYTES,
+};
+use crate::random::Random;
+use crate::rank::{Standpoint, steps};
+use crate::time::{Duration, Instant};
+pub use rival::Rivals;
+pub use source::{Answered, Avoided, SourceEnd, choose};
+
+/// Why the bytes come from the internet and not from peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// No peer is known.
+    NoPeers,
+    /// Peers are there, none has or wants it.
+    NobodyHasIt,
+    /// This device fetches it for the site.
+    Elected,
+    /// Every source is at its 20 transfers.
+    AllBusy,
+    /// The sources or the fetcher stopped moving.
+    Stalled,
+    /// Records were altered on the way.
+    MacFailed,
+    /// The whole did not have its MD5.
+    Md5Failed,
+    /// Peers did not answer in time.
+    Timeout,
+    /// P2P is switched off.
+    Disabled,
+}
+
+impl Reason {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [Self; 9] = [
+        Self::NoPeers,
+        Self::NobodyHasIt,
+        Self::Elected,
+        Self::AllBusy,
+        Self::Stalled,
+        Self::MacFailed,
+        Self::Md5Failed,
+        Self::Timeout,
+        Self::Disabled,
+    ];
+
+    /// The word in `P2P-Reason` and in the counters.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoPeers => "no-peers",
+            Self::NobodyHasIt => "nobody-has-it",
+            Self::Elected => "elected",
+            Self::AllBusy => "all-busy",
+            Self::Stalled => "stalled",
+            Self::MacFailed => "mac-failed",
+            Self::Md5Failed => "md5-failed",
+            Self::Timeout => "timeout",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    /// One sentence for a person.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::NoPeers => "No other device of this site answers.",
+            Self::NobodyHasIt => "Other devices are there, but none of them has this content.",
+            Self::Elected => "This device fetches the content for the whole site.",
+            Self::AllBusy => "Every device that has the content is serving as many others as it can.",
+            Self::Stalled => "The devices that have the content stopped sending it.",
+            Self::MacFailed => "What other devices sent was altered on the way and has been dropped.",
+            Self::Md5Failed => "What other devices sent was not the content that its name promises.",
+            Self::Timeout => "Other devices did not answer in time.",
+            Self::Disabled => "P2P is switched off on this device.",
+        }
+    }
+}
+
+/// What to do next for a want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Step {
+    /// Ask every peer, then call [`Want::handle_round`].
+    Query,
+    /// Take the content from this peer, from the own offset on; report [`Want::handle_progress`] and [`Want::handle_source_end`].
+    Follow {
+        /// Whom to ask.
+        peer: Ipv4Addr,
+        /// Whether the same round showed another source.
+        alternative: bool,
+    },
+    /// Nothing before this instant, unless something is heard.
+    Wait {
+        /// When to poll again at the latest.
+        until: Instant,
+    },
+    /// The client takes it from the internet.
+    Fetch {
+        /// Told to the client and counted.
+        reason: Reason,
+    },
+}
+
+/// What the round found, besides the answers themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Round {
+    /// Peers asked.
+    pub asked: usize,
+    /// Peers that gave no answer in time.
+    pub silent: usize,
+}
+
+/// What the node is, as far as its rank goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Condition {
+    /// Its timers are late.
+    pub starved: bool,
+    /// It may use the uplink.
+    pub may_fetch: bool,
+    /// It is wired.
+    pub wired: bool,
+    /// Contents it fetches now.
+    pub fetching: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Ask,
+    Asked,
+    Follow {
+        peer: Ipv4Addr,
+        alternative: bool,
+    },
+    Wait {
+        until: Instant,
+    },
+    Claim,
+    Claimed,
+    Hold {
+        moved_at: Instant,
+    },
+    /// Nothing under way; the reason is remembered.
+    Over,
+}
+
+/// The state of one wanted content.
+pub struct Want {
+    keys: ContentKeys,
+    tie_break: [u8; 8],
+    phase: Phase,
+    /// A local response is attached.
+    served: bool,
+    offset: u64,
+    size: Option<u64>,
+    attempt: u8,
+    dry_since: Instant,
+    changed_at: Instant,
+    rivals: Rivals,
+    avoided: Avoided,
+    trouble: Option<Reason>,
+    reason: Reason,
+    /// The client knows the reason: it has its 404.
+    told: bool,
+    lost_at: Option<Instant>,
+    hint_due_at: Instant,
+    announced: u32,
+    announce_at: Instant,
+}
+
+impl Want {
+    /// A want for the content of `keys`, of which the client has the first `offset` bytes.
+    pub fn new(now: Instant, node: NodeId, keys: ContentKeys, offset: u64, size: Option<u64>) -> Self {
+        Self {
+            tie_break: keys.tie_break(node),
+            keys,
+            phase: Phase::Ask,
+            served: true,
+            offset,
+            size,
+            attempt: 1,
+            dry_since: now,
+            changed_at: now,
+            rivals: Rivals::default(),
+            avoided: Avoided::default(),
+            trouble: None,
+            reason: Reason::NobodyHasIt,
+            told: false,
+            lost_at: None,
+            hint_due_at: Instant::ZERO,
+            announced: 0,
+            announce_at: Instant::FAR,
+        }
+    }
+
+    /// The local client asks again, now from `offset`.
+    pub fn handle_request(&mut self, now: Instant, offset: u64, size: Option<u64>) {
+        self.served = true;
+        self.offset = offset;
+        self.size = size.or(self.size);
+        // A turn that came in mid-relay is still to be told; everything else starts with a fresh look at the site.
+        if self.told || !matches!(self.phase, Phase::Hold { .. }) {
+            self.restart(now);
+        }
+    }
+
+    /// What to do now. `peers` are known to discovery; `settled_at` is when it has had time to find some.
+    pub fn poll(&mut self, now: Instant, peers: usize, settled_at: Instant) -> Step {
+        let dry_at = self.dry_since + WAIT_WITHOUT_BYTES;
+        if now >= dry_at && !matches!(self.phase, Phase::Hold { .. } | Phase::Over) {
+            self.hold(now, self.trouble.unwrap_or(Reason::Timeout));
+        }
+        if let Phase::Wait { until } = self.phase
+            && now >= until
+        {
+            self.enter(now, Phase::Ask);
+        }
+        match self.phase {
+            Phase::Ask if peers == 0 && now < settled_at => Step::Wait { until: settled_at.min(dry_at) },
+            Phase::Ask if peers == 0 => {
+                self.hold(now, self.trouble.unwrap_or(Reason::NoPeers));
+                Step::Fetch { reason: self.reason }
+            }
+            Phase::Ask => {
+                self.enter(now, Phase::Asked);
+                Step::Query
+            }
+            Phase::Claim => {
+                self.enter(now, Phase::Claimed);
+                Step::Query
+            }
+            Phase::Asked | Phase::Claimed => Step::Wait { until: dry_at },
+            Phase::Follow { peer, alternative } => Step::Follow { peer, alternative },
+            Phase::Wait { until } => Step::Wait { until: until.min(dry_at) },
+            Phase::Hold { .. } => Step::Fetch { reason: self.reason },
+            Phase::Over => {
+                self.restart(now);
+                Step::Wait { until: now }
+            }
+        }
+    }
+
+    /// A query round is over; `answers` are the proven ones.
+    pub fn handle_round(
+        &mut self,
+        now: Instant,
+        round: Round,
+        answers: &[Answered],
+        condition: Condition,
+        random: &mut Random,
+    ) {
+        for answer in answers {
+            self.rivals.handle_standing(now, answer.peer, answer.standing);
+            if self.size.is_none() {
+                self.size = answer.standing.size;
+            }
+        }
+        let claimed = match self.phase {
+            Phase::Asked => false,
+            Phase::Claimed => true,
+            // Something heard meanwhile has already decided.
+            _ => return,
+        };
+        if let Some(source) = choose(answers.iter(), self.offset, self.attempt, &self.avoided, now, random) {
+            let sources = answers.iter().filter(|answer| answer.is_source(self.offset, self.attempt));
+            let alternative = sources.filter(|answer| !self.avoided.contains(now, answer.peer)).count() > 1;
+            self.enter(now, Phase::Follow { peer: source.peer, alternative });
+            return;
+        }
+        let own = self.standing(now, None, condition).rank;
+        // A fetcher and, for who merely wants, a claimant go first whatever their rank: the lease is theirs unless they yield.
+        let taken = self.rivals.best(now, &[State::Fetching]).is_some();
+        let claimant = self.rivals.best(now, &[State::Claiming]).is_some_and(|(_, s)| !claimed || s.rank > own);
+        let wanter = !claimed && self.rivals.any_above(now, &[State::Wanting], own);
+        // A source that is only avoided for a moment is worth waiting for.
+        let resting =
+            answers.iter().any(|answer| answer.is_source(self.offset, self.attempt)) && self.trouble_is_brief();
+        if taken || claimant || wanter || resting || !condition.may_fetch && self.rivals.any(now) {
+            let jitter = random.below(WAIT_JITTER.as_micros() as u64);
+            self.enter(now, Phase::Wait { until: now + WAIT_ROUND + Duration::from_micros(jitter) });
+        } else if !claimed {
+            self.enter(now, Phase::Claim);
+        } else {
+            let alone =
+                if round.asked > 0 && round.silent == round.asked { Reason::Timeout } else { Reason::NobodyHasIt };
+            let reason = if self.rivals.any(now) { Reason::Elected } else { alone };
+            self.hold(now, self.trouble.unwrap_or(reason));
+        }
+    }
+
+    /// The followed source delivered; the client has `offset` bytes now.
+    pub fn handle_progress(&mut self, now: Instant, offset: u64) {
+        if offset > self.offset {
+            self.offset = offset;
+            self.dry_since = now;
+            self.trouble = None;
+        }
+    }
+
+    /// The followed source ended.
+    pub fn handle_source_end(&mut self, now: Instant, peer: Ipv4Addr, end: SourceEnd) {
+        self.avoided.handle_end(now, peer, end);
+        self.trouble = match end {
+            SourceEnd::Finished | SourceEnd::Exhausted => self.trouble,
+            SourceEnd::Busy => Some(Reason::AllBusy),
+            SourceEnd::Cut | SourceEnd::Stalled => Some(Reason::Stalled),
+            SourceEnd::Corrupt => Some(Reason::MacFailed),
+        };
+        if matches!(self.phase, Phase::Follow { .. }) {
+            self.enter(now, if end == SourceEnd::Finished { Phase::Over } else { Phase::Ask });
+        }
+    }
+
+    /// All bytes came and were not the content: the next request starts from nothing and from the internet.
+    pub fn handle_content_failed(&mut self, now: Instant, source: Option<Ipv4Addr>) {
+        if let Some(peer) = source {
+            self.avoided.handle_end(now, peer, SourceEnd::Corrupt);
+        }
+        self.attempt = self.attempt.saturating_add(1);
+        self.offset = 0;
+        self.trouble = Some(Reason::Md5Failed);
+        self.enter(now, Phase::Over);
+    }
+
+    /// The client has been told to fetch. Its stall clock starts here: it needs a moment to begin.
+    pub fn handle_told(&mut self, now: Instant, condition: Condition) {
+        self.told = true;
+        // What a metered device's client does now is between it and its operator: no lease, no announcement.
+        let phase = if condition.may_fetch { Phase::Hold { moved_at: now } } else { Phase::Over };
+        self.phase = phase;
+    }
+
+    /// The local response is over: complete, aborted or answered with an advice.
+    pub fn handle_response_end(&mut self, now: Instant) {
+        self.served = false;
+        if !matches!(self.phase, Phase::Hold { .. }) {
+            self.enter(now, Phase::Over);
+        }
+    }
+
+    /// A peer proved its standing, by a query of its own or by an announcement. True when a waiting task should poll.
+    pub fn handle_standing(&mut self, now: Instant, peer: Ipv4Addr, standing: Standing, condition: Condition) -> bool {
+        self.rivals.handle_standing(now, peer, standing);
+        let own = self.standing(now, None, condition).rank;
+        match self.phase {
+            // Somebody moves: look who can be followed.
+            Phase::Wait { .. } if standing.state == State::Fetching && standing.available > self.offset => {
+                self.enter(now, Phase::Ask);
+                true
+            }
+            // Of two fetchers the better placed goes on; a wanter takes over only when it is a whole step ahead.
+            Phase::Hold { .. } => {
+                let ahead = steps(standing.rank) > steps(own) && standing.state != State::Idle;
+                let better = standing.state == State::Fetching && standing.rank > own;
+                if ahead || better {
+                    self.enter(now, Phase::Over);
+                }
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether an announced standing is worth a query: it could change what this node does, and the last was not just now.
+    pub fn takes_hint(&mut self, now: Instant, standing: &Standing) -> bool {
+        let matters = match self.phase {
+            Phase::Wait { .. } => standing.available > self.offset || standing.state != State::Fetching,
+            Phase::Claim | Phase::Claimed | Phase::Hold { .. } => true,
+            _ => false,
+        };
+        let due = matters && now >= self.hint_due_at;
+        if due {
+            self.hint_due_at = now + HINT_INTERVAL;
+        }
+        due
+    }
+
+    /// The own `.part` has `available` bytes now.
+    pub fn handle_growth(&mut self, now: Instant, available: u64) {
+        if let Phase::Hold { moved_at } = &mut self.phase
+            && available > self.offset
+        {
+            *moved_at = now;
+        }
+        self.handle_progress(now, available);
+    }
+
+    /// The client reports on its download; whether it still holds the lease.
+    pub fn handle_report(&mut self, now: Instant, size: Option<u64>) -> bool {
+        self.size = size.or(self.size);
+        match self.phase {
+            // The report itself is no progress: bytes are.
+            Phase::Hold { .. } => true,
+            // A client that fetches without having asked: the only case in which nobody yields to anybody yet.
+            Phase::Over if !self.told && !self.served => {
+                self.hold(now, Reason::NobodyHasIt);
+                self.told = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The client ended its download, well or not.
+    pub fn handle_release(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Hold { .. }) {
+            self.enter(now, Phase::Over);
+        }
+    }
+
+    /// Drops a lease whose client does not move.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Phase::Hold { moved_at } = self.phase
+            && now.since(moved_at) >= LEASE_STALL
+        {
+            self.lost_at = Some(now);
+            self.enter(now, Phase::Over);
+        }
+    }
+
+    /// When [`Want::handle_timeout`] or [`Want::poll_announce`] is due.
+    pub fn poll_timeout(&self) -> Instant {
+        match self.phase {
+            Phase::Hold { moved_at } => self.announce_at.min(moved_at + LEASE_STALL),
+            Phase::Claim | Phase::Claimed => self.announce_at,
+            _ => Instant::FAR,
+        }
+    }
+
+    /// What to broadcast now, if anything is due.
+    pub fn poll_announce(&mut self, now: Instant, condition: Condition) -> Option<Standing> {
+        let claiming = matches!(self.phase, Phase::Claim | Phase::Claimed);
+        if now < self.announce_at || !(claiming || matches!(self.phase, Phase::Hold { .. })) {
+            return None;
+        }
+        self.announced += 1;
+        let next = CLAIM_BEACONS.get(self.announced as usize).zip(CLAIM_BEACONS.get(self.announced as usize - 1));
+        self.announce_at = now + next.map_or(FETCH_BEACON, |(next, last)| next.saturating_sub(*last));
+        Some(self.standing(now, None, condition))
+    }
+
+    /// What this node tells about itself. `held` is what is on disk: the bytes of the `.part`.
+    pub fn standing(&self, now: Instant, held: Option<u64>, condition: Condition) -> Standing {
+        let available = held.unwrap_or(self.offset);
+        let state = match self.phase {
+            Phase::Ask | Phase::Asked | Phase::Wait { .. } => State::Wanting,
+            Phase::Claim | Phase::Claimed => State::Claiming,
+            Phase::Hold { .. } => State::Fetching,
+            Phase::Follow { .. } | Phase::Over if available > 0 => State::Partial,
+            Phase::Follow { .. } | Phase::Over => State::Idle,
+        };
+        let lost = self.lost_at.is_some_and(|at| now.since(at) < LOST_LEASE);
+        let standpoint = Standpoint {
+            starved: condition.starved,
+            may_fetch: condition.may_fetch && !lost,
+            offset: self.offset,
+            wired: condition.wired,
+            fetching: condition.fetching,
+            tie_break: self.tie_break,
+        };
+        Standing { state, size: self.size, available, active: 0, rank: standpoint.rank(), attempt: self.attempt }
+    }
+
+    /// Keys of the content.
+    pub fn keys(&self) -> &ContentKeys {
+        &self.keys
+    }
+
+    /// Total size, once anybody told it.
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// Whether bytes may still come: a follower of this node's `.part` waits for them.
+    pub fn is_live(&self) -> bool {
+        matches!(self.phase, Phase::Follow { .. } | Phase::Hold { .. }) || self.served
+    }
+
+    /// Whether this node fetches the content from the internet.
+    pub fn is_fetching(&self) -> bool {
+        matches!(self.phase, Phase::Hold { .. })
+    }
+
+    /// Whether a local response is attached.
+    pub fn is_served(&self) -> bool {
+        self.served
+    }
+
+    /// The last advice, for `explain`.
+    pub fn reason(&self) -> Option<Reason> {
+        if self.told { Some(self.reason) } else { self.trouble }
+    }
+
+    /// Whether the entry may be forgotten; `before` makes room earlier.
+    pub fn is_forgettable(&self, now: Instant) -> bool {
+        !self.served && self.phase == Phase::Over && now.since(self.changed_at) >= REASON_MEMORY
+    }
+
+    /// Since when the entry is unchanged, and whether it may be dropped to make room.
+    pub fn idle_since(&self) -> Option<Instant> {
+        (!self.served && self.phase == Phase::Over).then_some(self.changed_at)
+    }
+
+    fn trouble_is_brief(&self) -> bool {
+        matches!(self.trouble, Some(Reason::AllBusy) | None)
+    }
+
+    fn restart(&mut self, now: Instant) {
+        self.dry_since = now;
+        self.told = false;
+        self.enter(now, Phase::Ask);
+    }
+
+    fn hold(&mut self, now: Instant, reason: Reason) {
+        self.reason = reason;
+        self.told = false;
+        self.enter(now, Phase::Hold { moved_at: now });
+    }
+
+    fn enter(&mut self, now: Instant, phase: Phase) {
+        if matches!(phase, Phase::Claim | Phase::Hold { .. }) && !matches!(self.phase, Phase::Claimed) {
+            self.announced = 0;
+            self.announce_at = now;
+        }
+        self.phase = phase;
+        self.changed_at = now;
+    }
+}

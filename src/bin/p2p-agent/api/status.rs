@@ -104,7 +104,8 @@ impl<'a> Status<'a> {
     fn text(&self) -> String {
         let mut text = String::new();
         let state = if self.enabled { "on" } else { "off (the file no-p2p is there)" };
-        let links = if self.interfaces.is_empty() { "none".into() } else { self.interfaces.join(", ") };
+        let links: Vec<&str> = self.interfaces.iter().map(|link| link.as_str()).collect();
+        let links = if links.is_empty() { "none".to_owned() } else { links.join(", ") };
         let _ = writeln!(text, "p2p-agent {}: P2P is {state}, up for {} s", self.version, self.uptime_seconds);
         let _ = writeln!(text, "links      {links}");
         let _ = writeln!(text, "peers      {}", self.peers);

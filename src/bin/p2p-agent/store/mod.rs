@@ -18,6 +18,8 @@ mod watch;
 
 pub use error::{OpenError, StoreError};
 pub use file::Opened;
+#[cfg(test)]
+use file::{Extent, Gone};
 pub use signal::Signal;
 
 use directory::{Directory, Refused, complete_name, part_name};

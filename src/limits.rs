@@ -106,6 +106,8 @@ pub const DIRECTORY_CHECK: Duration = Duration::from_secs(3);
 pub const RESCAN_PAUSE: Duration = Duration::from_millis(250);
 /// Pause after a batch of directory events: the kernel merges the writes of that time into one event.
 pub const EVENT_PAUSE: Duration = Duration::from_millis(5);
+/// The same while nobody waits for a file to grow: a download that nobody follows need not wake the agent often.
+pub const EVENT_PAUSE_UNWATCHED: Duration = Duration::from_millis(50);
 /// Bytes of directory events taken at once; room for some hundred content names.
 pub const EVENT_BYTES: usize = 16_384;
 /// A follower looks at its growing file this often even if no event says so: some file systems have none.

@@ -60,6 +60,8 @@ struct Tally {
     found: Cell<usize>,
     scans: Cell<u64>,
     warnings: Cell<u64>,
+    /// The system could not say whether a name is a file; a later scan asks again.
+    undecided: Cell<bool>,
     warned_of_limit: Cell<bool>,
     warned_of_long_list: Cell<bool>,
     warned_of_no_events: Cell<bool>,

@@ -63,7 +63,11 @@ impl Store {
                         self.warn_of_unreadable(1, self.ids(md5)[0]);
                     }
                 }
-                Err(_) => {}
+                Err(Refused::Failed(_)) => {
+                    self.tally.undecided.set(true);
+                    names = names.and(known.unwrap_or_default().only(name));
+                }
+                Err(Refused::Missing | Refused::NotAFile | Refused::Unreadable) => {}
             }
         }
         if known.is_none() && names != Names::NONE && self.index.borrow_mut().insert(*md5, self.ids(md5)).is_err() {
@@ -155,7 +159,11 @@ impl Store {
                 count(&report.unreadable);
                 false
             }
-            Err(_) => false,
+            Err(Refused::Failed(_)) => {
+                self.tally.undecided.set(true);
+                false
+            }
+            Err(Refused::Missing | Refused::NotAFile) => false,
         }
     }
 

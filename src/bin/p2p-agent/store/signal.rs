@@ -42,6 +42,11 @@ impl Signal {
         self.generation.get()
     }
 
+    /// Does anybody wait for it now?
+    pub fn is_awaited(&self) -> bool {
+        self.seats.borrow().iter().any(|seat| !matches!(seat, Seat::Free))
+    }
+
     /// Ready as soon as it has happened since `seen`, which is an earlier [`generation`](Self::generation).
     pub fn past(&self, seen: u64) -> Past<'_> {
         Past { signal: self, seen, seat: None }
@@ -143,5 +148,6 @@ mod tests {
             block_on(or(signal.past(0), async { yield_now().await }));
         }
         assert_eq!(signal.seats.borrow().len(), 1);
+        assert!(!signal.is_awaited());
     }
 }

@@ -1,10 +1,12 @@
 //! What the sync client does in the directory, and what the store makes of it.
 use super::*;
 use p2p_agent::limits::CONTENTS;
+use proptest::prelude::*;
 use smol::LocalExecutor;
 use smol::future::{block_on, or};
 use std::fs;
 use std::future::Future;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -25,7 +27,6 @@ fn open(directory: &TempDir) -> Rc<Store> {
 }
 
 fn append(path: &Path, bytes: &[u8]) {
-    use std::io::Write;
     fs::OpenOptions::new()
         .append(true)
         .create(true)
@@ -45,7 +46,7 @@ fn opened(store: &Store, name: &str) -> Opened {
     store.open_content(&md5(name)).expect("readable").expect("there")
 }
 
-/// Runs `test` while the store watches its directory; panics after ten seconds.
+/// Runs `test` while the store watches its directory; panics after a minute.
 fn watching<T>(store: &Rc<Store>, test: impl Future<Output = T>) -> T {
     let executor = LocalExecutor::new();
     let watched = store.clone();
@@ -57,7 +58,7 @@ fn watching<T>(store: &Rc<Store>, test: impl Future<Output = T>) -> T {
             test.await
         },
         async {
-            async_io::Timer::after(Duration::from_secs(10)).await;
+            async_io::Timer::after(Duration::from_secs(60)).await;
             panic!("nothing happened")
         },
     )))
@@ -135,13 +136,16 @@ fn growth_wakes_a_follower() {
     let directory = directory();
     let part = directory.path().join(format!("{A}.part"));
     append(&part, b"vi");
+    let mut client = fs::OpenOptions::new().append(true).open(&part).expect("open");
     let store = open(&directory);
     watching(&store, async {
         let mut content = opened(&store, A);
         let seen = store.growth();
+        let changes = store.changes().generation();
         assert_eq!(content.available(), Ok(Extent { available: 2, complete: false }));
-        append(&part, b"deo");
+        client.write_all(b"deo").expect("write");
         store.shared.growth.past(seen).await;
+        assert_eq!(store.changes().generation(), changes, "no name has changed");
         assert_eq!(content.available(), Ok(Extent { available: 5, complete: false }));
         assert_eq!(read(&content), b"video");
     });
@@ -357,6 +361,10 @@ fn an_unreadable_file_is_left_out_with_a_warning() {
     let before = nix::unistd::geteuid();
     if before.is_root() {
         nix::unistd::setfsuid(somebody);
+        if fs::read(directory.path().join(A)).is_ok() {
+            // In a user namespace there may be nobody else to be.
+            return;
+        }
     }
     let store = open(&directory);
     store.rescan();
@@ -367,6 +375,105 @@ fn an_unreadable_file_is_left_out_with_a_warning() {
     assert_eq!((stats.contents, stats.unreadable, stats.warnings), (1, 1, 1));
     assert_eq!(opened, Err(OpenError::NotReadable));
     assert_eq!(store.state(&md5(A)), None);
+}
+
+/// What the sync client, or a person, does in the directory.
+#[derive(Clone, Debug)]
+enum Step {
+    Append(usize),
+    Truncate(usize),
+    Finish(usize),
+    Remove(usize),
+    List(Vec<usize>),
+    Unlist,
+    Obstruct(usize),
+    Wait,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let number = || 0..4usize;
+    prop_oneof![
+        number().prop_map(Step::Append),
+        number().prop_map(Step::Truncate),
+        number().prop_map(Step::Finish),
+        number().prop_map(Step::Remove),
+        prop::collection::vec(number(), 0..4).prop_map(Step::List),
+        Just(Step::Unlist),
+        number().prop_map(Step::Obstruct),
+        Just(Step::Wait),
+    ]
+}
+
+/// Steps that cannot be taken are no steps.
+fn take(step: &Step, path: &Path) {
+    let name = |number: usize| path.join(format!("{number:032x}"));
+    let part = |number: usize| path.join(format!("{number:032x}.part"));
+    let _ = match step {
+        Step::Append(number) => fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(part(*number))
+            .and_then(|mut file| file.write_all(b"x")),
+        Step::Truncate(number) => fs::write(part(*number), b""),
+        Step::Finish(number) => fs::rename(part(*number), name(*number)),
+        Step::Remove(number) => fs::remove_file(name(*number)).or_else(|_| fs::remove_dir(part(*number))),
+        Step::List(numbers) => fs::write(
+            path.join("MD5SUMS"),
+            numbers.iter().map(|number| format!("{number:032x}  video\n")).collect::<String>(),
+        ),
+        Step::Unlist => fs::remove_file(path.join("MD5SUMS")),
+        Step::Obstruct(number) => fs::create_dir(part(*number)),
+        Step::Wait => {
+            std::thread::sleep(Duration::from_millis(10));
+            Ok(())
+        }
+    };
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn after_any_events_the_store_knows_what_a_fresh_one_finds(
+        steps in prop::collection::vec(step(), 0..40),
+        pauses in prop::collection::vec(any::<bool>(), 40),
+    ) {
+        let directory = directory();
+        fs::write(directory.path().join("video"), b"video").expect("write");
+        let store = open(&directory);
+        watching(&store, async {
+            for (step, pause) in steps.iter().zip(pauses) {
+                take(step, directory.path());
+                if pause {
+                    smol::future::yield_now().await;
+                }
+            }
+            let fresh = open(&directory);
+            let states = |store: &Store| -> Vec<_> {
+                (0..4).map(|number| store.state(&md5(&format!("{number:032x}")))).collect()
+            };
+            until(|| states(&store) == states(&fresh) && store.stats().contents == fresh.stats().contents).await;
+        });
+    }
+}
+
+#[test]
+fn a_queue_that_ran_over_loses_nothing() {
+    let limit =
+        fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").ok().and_then(|text| text.trim().parse().ok());
+    let Some(limit @ 0..200_000usize) = limit else { return };
+    let directory = directory();
+    let store = open(&directory);
+    watching(&store, async {
+        // The store does not run in the meantime.
+        let (one, other) = (directory.path().join("one"), directory.path().join("other"));
+        fs::write(&one, b"").expect("write");
+        for _ in 0..limit / 4 + 1 {
+            fs::rename(&one, &other).and_then(|()| fs::rename(&other, &one)).expect("rename");
+        }
+        append(&directory.path().join(A), b"video");
+        until(|| store.state(&md5(A)) == Some(Kind::Complete)).await;
+    });
 }
 
 #[test]

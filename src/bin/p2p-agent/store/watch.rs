@@ -10,7 +10,7 @@ use super::directory::{Directory, Name};
 use super::index::Names;
 use async_io::{Async, Timer};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use p2p_agent::limits::{DIRECTORY_CHECK, EVENT_BYTES, EVENT_PAUSE, RESCAN_PAUSE};
+use p2p_agent::limits::{DIRECTORY_CHECK, EVENT_BYTES, EVENT_PAUSE, EVENT_PAUSE_UNWATCHED, RESCAN_PAUSE};
 use std::future::Future;
 use std::io;
 use std::path::Path;
@@ -133,6 +133,7 @@ impl Store {
                 self.rescan();
             }
             if until <= now {
+                scan.due |= self.tally.undecided.take();
                 return Ok(Seen::default());
             }
             let wake_at = if scan.due { scan_at.min(until) } else { until };
@@ -140,7 +141,7 @@ impl Store {
             let Some(filled) = before(wake_at, events).await else { continue };
             let seen = self.handle_events(buffer.get(..filled?).unwrap_or_default());
             scan.due |= seen.lost || self.has_left_out();
-            Timer::after(EVENT_PAUSE).await;
+            Timer::after(if self.shared.growth.is_awaited() { EVENT_PAUSE } else { EVENT_PAUSE_UNWATCHED }).await;
             if seen.itself || seen.ended {
                 return Ok(seen);
             }

@@ -7,9 +7,9 @@ use std::io::Read;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use p2p_agent::http::ContentRange;
 use ureq::http::{Response, StatusCode, header};
 
-use crate::agent::ContentRange;
 use crate::limits::{CHUNK_BYTES, CONNECT_TIMEOUT, READ_TIMEOUT, RESPONSE_TIMEOUT, RETRY_AFTER_MAX};
 
 /// The client for all origins.
@@ -140,11 +140,11 @@ fn read_head<B>(response: &Response<B>, offset: u64) -> Result<Head, End> {
     match response.status() {
         StatusCode::OK => Ok((0, length, length)),
         StatusCode::PARTIAL_CONTENT => match range {
-            Some(ContentRange { first: Some(first), size }) if first == offset => Ok((offset, size, length)),
+            Some(ContentRange::Part { first, size, .. }) if first == offset => Ok((offset, size, length)),
             _ => Err(End::BadRange),
         },
         StatusCode::RANGE_NOT_SATISFIABLE => match range {
-            Some(ContentRange { first: None, size: Some(size) }) if size <= offset => Err(End::Short),
+            Some(ContentRange::Unsatisfied { size }) if size <= offset => Err(End::Short),
             _ => Err(End::BadRange),
         },
         status if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) => {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, Value};
 use lexopt::{Parser, ValueExt};
+use p2p_agent::content::ContentMd5;
+use p2p_agent::hex;
 
-use crate::digest::{Name, hex};
 use crate::failure::{Failure, Kind};
 use crate::limits::{JOBS, KEEP_PARTS_DAYS, RETRIES};
 
@@ -43,7 +44,7 @@ pub struct Options {
 /// One file.
 pub struct Wanted {
     /// Its MD5, which is its name.
-    pub md5: Name,
+    pub md5: ContentMd5,
     /// Where the internet has it.
     pub url: String,
     /// Checked as well, where given.
@@ -147,7 +148,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
 }
 
 fn wanted(md5: &str, url: &str) -> Result<Wanted, Failure> {
-    let md5 = Name::parse(md5).ok_or_else(|| usage(format!("{md5:?} is not an MD5: 32 hex digits are")))?;
+    let md5 = hex::parse_any_case(md5.as_bytes())
+        .map(ContentMd5)
+        .ok_or_else(|| usage(format!("{md5:?} is not an MD5: 32 hex digits are")))?;
     let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     if !matches!(scheme.as_deref(), Some("http" | "https")) {
         return Err(usage(format!("{url:?} is neither an https:// nor an http:// address")));
@@ -183,7 +186,7 @@ fn read_list(path: &Path) -> Result<Vec<Wanted>, Failure> {
 }
 
 fn read_sha256(text: &str) -> Result<[u8; 32], Failure> {
-    hex(text).ok_or_else(|| usage(format!("{text:?} is not a SHA-256: 64 hex digits are")))
+    hex::parse_any_case(text.as_bytes()).ok_or_else(|| usage(format!("{text:?} is not a SHA-256: 64 hex digits are")))
 }
 
 fn text(parser: &mut Parser) -> Result<String, Failure> {

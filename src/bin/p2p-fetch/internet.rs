@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use p2p_agent::http::ContentRange;
 use ureq::http::{Response, StatusCode, header};
+use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::limits::{CHUNK_BYTES, CONNECT_TIMEOUT, READ_TIMEOUT, RESPONSE_TIMEOUT, RETRY_AFTER_MAX};
 
@@ -59,11 +60,12 @@ pub enum End {
 
 impl Internet {
     /// A client with our time limits. The proxy variables of the environment are obeyed.
-    pub fn new() -> Self {
+    pub fn new(roots: RootCerts) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .user_agent(concat!("p2p-fetch/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("identity")
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(RESPONSE_TIMEOUT))

@@ -9,6 +9,7 @@ use lexopt::prelude::{Long, Short, Value};
 use lexopt::{Parser, ValueExt};
 use p2p_agent::content::ContentMd5;
 use p2p_agent::hex;
+use ureq::tls::{PemItem, RootCerts, parse_pem};
 
 use crate::failure::{Failure, Kind};
 use crate::limits::{JOBS, KEEP_PARTS_DAYS, RETRIES};
@@ -27,6 +28,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// The content directory.
     pub content: PathBuf,
+    /// Whom HTTPS trusts.
+    pub roots: RootCerts,
     /// Files at once.
     pub jobs: usize,
     /// Rounds without a byte before giving up.
@@ -78,6 +81,7 @@ Where to:
 How:
       --socket PATH     the agent's socket (default: /run/p2p-agent/agent.sock); without an agent it
                         downloads from the internet
+      --ca FILE         trust the certificates in FILE (PEM) instead of the well-known authorities
       --jobs N          with --list: files at once, 1 to 4 (default: 4)
       --retries N       rounds without a single byte before giving up (default: 4)
 
@@ -100,6 +104,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
     let mut options = Options {
         socket: PathBuf::from("/run/p2p-agent/agent.sock"),
         content: PathBuf::new(),
+        roots: RootCerts::WebPki,
         jobs: JOBS,
         retries: RETRIES,
         keep_parts: Duration::from_secs(KEEP_PARTS_DAYS * 86_400),
@@ -118,6 +123,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
             Long("socket") => options.socket = parser.value().map_err(wrong)?.into(),
             Long("content") => content = Some(PathBuf::from(parser.value().map_err(wrong)?)),
             Long("list") => list = Some(PathBuf::from(parser.value().map_err(wrong)?)),
+            Long("ca") => options.roots = read_roots(&PathBuf::from(parser.value().map_err(wrong)?))?,
             Long("sha256") => sha256 = Some(read_sha256(&text(&mut parser)?)?),
             Long("size") => size = Some(number(&mut parser)?),
             Long("retries") => options.retries = number(&mut parser)?,
@@ -183,6 +189,20 @@ fn read_list(path: &Path) -> Result<Vec<Wanted>, Failure> {
         return Err(usage(format!("{} names no file", path.display())));
     }
     Ok(list)
+}
+
+fn read_roots(path: &Path) -> Result<RootCerts, Failure> {
+    let pem = std::fs::read(path).map_err(|error| usage(format!("{} cannot be read: {error}", path.display())))?;
+    let certificates: Vec<_> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(usage(format!("there is no certificate in {}", path.display())));
+    }
+    Ok(RootCerts::from(certificates))
 }
 
 fn read_sha256(text: &str) -> Result<[u8; 32], Failure> {

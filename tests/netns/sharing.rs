@@ -1,9 +1,29 @@
 //! What a site is for: one download for all.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::lab::origin::Content;
 use crate::lab::{self, Site};
+
+#[test]
+fn without_an_agent_and_alone_a_device_gets_it_from_the_internet() {
+    lab::run(without_an_agent_and_alone_a_device_gets_it_from_the_internet, |site| {
+        let content = Content::random(15, 8 << 20);
+        let url = site.origin.publish(&content);
+        let mut device = site.device(0);
+        device.fetch(&content, &url).succeed_within(Duration::from_secs(10));
+        device.assert_holds(&content);
+
+        let content = Content::random(16, 8 << 20);
+        let url = site.origin.publish(&content);
+        device.start();
+        let begun = Instant::now();
+        device.fetch(&content, &url).succeed_within(Duration::from_secs(10));
+        println!("alone with an agent: {:?}", begun.elapsed());
+        device.assert_holds(&content);
+        assert_eq!(site.origin.body_bytes(), 2 * content.size());
+    });
+}
 
 #[test]
 fn a_device_that_has_a_file_serves_four_that_ask_in_turn() {

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use support::bytes;
 use support::client::{Device, Fetched, Running};
 use support::local_api::{LocalApi, Say, advice, fetch, relay, relay_chunked, text};
 use support::origin::{Fault, Origin};
+use support::{bytes, tls};
 
 const SIZE: usize = 1 << 20;
 
@@ -89,10 +89,30 @@ fn an_origin_without_ranges_is_read_up_to_the_place() {
     for fault in [Fault::NoRange, Fault::WrongRange] {
         let (device, origin) = site(None);
         let device = device.with_part(300_000);
-        origin.fail_once(fault);
+        origin.fail_always(fault);
         device.fetch(&origin.url()).assert_done();
         device.assert_whole();
     }
+}
+
+#[test]
+fn an_https_origin_is_fetched_from_and_resumed() {
+    let (device, origin) = site(None);
+    let url = format!("https://{}/content.bin", tls::serve(origin.address()));
+    origin.fail_once(Fault::CutAfter(400_000));
+    let fetched = device.command(&url).arg("--ca").arg(tls::ca()).output().unwrap();
+    Fetched::from(fetched).assert_done();
+    device.assert_whole();
+    assert_eq!(origin.ranges(), [None, Some(400_000)]);
+}
+
+#[test]
+fn an_https_origin_of_unknown_provenance_gets_no_request() {
+    let (device, origin) = site(None);
+    let url = format!("https://{}/content.bin", tls::serve(origin.address()));
+    let fetched = device.command(&url).args(["--retries", "0"]).output().unwrap();
+    Fetched::from(fetched).assert_failed(69, "certificate");
+    assert_eq!(origin.ranges(), []);
 }
 
 #[test]
@@ -254,6 +274,7 @@ fn wrong_usage_is_told_in_a_sentence() {
         (vec![&*device.md5], "MD5 and URL are needed"),
         (vec!["--jobs", "5"], "--jobs must be 1 to 4"),
         (vec!["--list", "/nonexistent"], "/nonexistent cannot be read"),
+        (vec!["--ca", "/dev/null"], "no certificate in /dev/null"),
         (vec!["--frobnicate"], "--frobnicate"),
     ] {
         Fetched::from(device.bare_command().args(arguments).output().unwrap()).assert_failed(64, sentence);

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -106,7 +107,7 @@ impl Device {
     /// Until it listens.
     pub fn await_agent(&mut self) -> Result<(), Failure> {
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !self.socket().exists() {
+        while UnixStream::connect(self.socket()).is_err() {
             self.check_agent()?;
             if Instant::now() > deadline {
                 return Err(format!("the agent of device {} does not listen", self.index + 1).into());

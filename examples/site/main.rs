@@ -70,7 +70,9 @@ fn run(options: &Options) -> Result<bool, Failure> {
     let took = match finished {
         Ok(took) => took,
         Err(failure) => {
-            devices.iter().for_each(Device::print_log);
+            if stop::check().is_ok() {
+                devices.iter().for_each(Device::print_log); // who pressed Ctrl-C needs no log
+            }
             keep(options, directory);
             return Err(failure);
         }

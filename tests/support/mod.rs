@@ -3,6 +3,7 @@
 pub mod client;
 pub mod local_api;
 pub mod origin;
+pub mod tls;
 
 use md5::{Digest, Md5};
 use p2p_agent::random::Random;

@@ -83,6 +83,11 @@ impl Origin {
         Self { address, shared }
     }
 
+    /// Where the server is.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Where the file is.
     pub fn url(&self) -> String {
         format!("http://{}/content.bin", self.address)

@@ -6,9 +6,11 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::digest::Name;
+use p2p_agent::content::ContentMd5;
+use p2p_agent::http::{ContentRange, Response};
+
 use crate::limits::{AGENT_HEAD_TIMEOUT, REPORT_TIMEOUT, RETRY_AFTER_MAX};
-use crate::local_http::{Answer, Body, exchange};
+use crate::local_http::{Body, exchange};
 
 /// The agent behind its socket.
 #[derive(Clone)]
@@ -75,20 +77,19 @@ impl Agent {
     }
 
     /// Asks for `name` from byte `offset` on.
-    pub fn ask(&self, name: Name, offset: u64, size: Option<u64>) -> Reply {
+    pub fn ask(&self, name: ContentMd5, offset: u64, size: Option<u64>) -> Reply {
         let size = size.map(|size| format!("&size={size}")).unwrap_or_default();
         let range = if offset > 0 { format!("Range: bytes={offset}-\r\n") } else { String::new() };
         let request = format!(
             "GET /v1/content/{name}?verify=client{size} HTTP/1.1\r\nHost: localhost\r\n{range}Connection: close\r\n\r\n"
         );
-        match exchange(&self.socket, request.as_bytes(), AGENT_HEAD_TIMEOUT) {
-            Ok(answer) => read_reply(answer, offset),
-            Err(error) => Reply::Unusable { why: self.trouble(&error) },
-        }
+        let read = |head: &Response<'_>, body| read_reply(head, body, offset);
+        exchange(&self.socket, request.as_bytes(), AGENT_HEAD_TIMEOUT, read)
+            .unwrap_or_else(|error| Reply::Unusable { why: self.trouble(&error) })
     }
 
     /// Reports; `None` when the agent did not take it.
-    pub fn report(&self, name: Name, report: &Report) -> Option<Advice> {
+    pub fn report(&self, name: ContentMd5, report: &Report) -> Option<Advice> {
         let Report { event, offset, internet_bytes, size } = report;
         let size = size.map(|size| format!("&size={size}")).unwrap_or_default();
         let form = format!("content={name}&event={event}&offset={offset}&internet={internet_bytes}{size}");
@@ -97,12 +98,12 @@ impl Agent {
              Content-Length: {}\r\nConnection: close\r\n\r\n{form}",
             form.len()
         );
-        let answer = exchange(&self.socket, request.as_bytes(), REPORT_TIMEOUT).ok()?;
-        match (answer.status, answer.field("P2P-Advice")) {
+        let read = |head: &Response<'_>, _| match (head.status, head.header("P2P-Advice")) {
             (200, Some("follow")) => Some(Advice::Follow),
             (200, _) => Some(Advice::Continue),
             _ => None,
-        }
+        };
+        exchange(&self.socket, request.as_bytes(), REPORT_TIMEOUT, read).ok().flatten()
     }
 
     fn trouble(&self, error: &io::Error) -> String {
@@ -117,49 +118,25 @@ impl Agent {
     }
 }
 
-fn read_reply(answer: Answer, offset: u64) -> Reply {
-    let range = answer.field("Content-Range").map(ContentRange::parse);
-    match (answer.status, range) {
-        (200, _) => {
-            let size = answer.field("Content-Length").and_then(|length| length.parse().ok());
-            Reply::Bytes { start: 0, size, body: answer.body }
-        }
+fn read_reply(head: &Response<'_>, body: Body, offset: u64) -> Reply {
+    let range = head.header("Content-Range").map(ContentRange::parse);
+    let ends = head.chunked || head.content_length.is_some();
+    match (head.status, range) {
+        (200, _) if ends => Reply::Bytes { start: 0, size: head.content_length, body },
         // Without Content-Range: a chunked answer while the size is not known yet.
-        (206, None) => Reply::Bytes { start: offset, size: None, body: answer.body },
-        (206, Some(Some(ContentRange { first: Some(start), size }))) if start == offset => {
-            Reply::Bytes { start, size, body: answer.body }
+        (206, None) if ends => Reply::Bytes { start: offset, size: None, body },
+        (206, Some(Some(ContentRange::Part { first, size, .. }))) if ends && first == offset => {
+            Reply::Bytes { start: first, size, body }
         }
-        (404, _) => Reply::Fetch { reason: word(answer.field("P2P-Reason").unwrap_or("unknown")) },
-        (416, Some(Some(ContentRange { first: None, size: Some(size) }))) if size <= offset => Reply::End,
+        (404, _) => Reply::Fetch { reason: word(head.header("P2P-Reason").unwrap_or("unknown")) },
+        (416, Some(Some(ContentRange::Unsatisfied { size }))) if size <= offset => Reply::End,
         (503, _) => {
-            let seconds = answer.field("Retry-After").and_then(|seconds| seconds.parse().ok()).unwrap_or(1);
+            let seconds = head.header("Retry-After").and_then(|seconds| seconds.parse().ok()).unwrap_or(1);
             Reply::Busy { retry_after: Duration::from_secs(seconds).min(RETRY_AFTER_MAX) }
         }
-        (status, _) => Reply::Unusable { why: format!("the agent answered with status {status}") },
-    }
-}
-
-/// `bytes FIRST-LAST/SIZE`, either half of which may be unknown (RFC 9110, section 14.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ContentRange {
-    /// First byte; `None` in `bytes */SIZE`.
-    pub first: Option<u64>,
-    /// Size of the whole; `None` in `bytes FIRST-LAST/*`.
-    pub size: Option<u64>,
-}
-
-impl ContentRange {
-    /// `None` when it is not of that form or contradicts itself.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (range, size) = text.strip_prefix("bytes ")?.trim().split_once('/')?;
-        let size = if size == "*" { None } else { Some(size.parse().ok()?) };
-        if range == "*" {
-            return Some(Self { first: None, size });
+        (status, _) => {
+            Reply::Unusable { why: format!("the agent gave an answer of status {status} that makes no sense") }
         }
-        let (first, last) = range.split_once('-')?;
-        let (first, last) = (first.parse().ok()?, last.parse::<u64>().ok()?);
-        let sound = first <= last && size.is_none_or(|size| last < size);
-        sound.then_some(Self { first: Some(first), size })
     }
 }
 
@@ -171,16 +148,6 @@ fn word(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn content_ranges_that_contradict_themselves_are_refused() {
-        assert_eq!(ContentRange::parse("bytes 5-9/10"), Some(ContentRange { first: Some(5), size: Some(10) }));
-        assert_eq!(ContentRange::parse("bytes 5-9/*"), Some(ContentRange { first: Some(5), size: None }));
-        assert_eq!(ContentRange::parse("bytes */10"), Some(ContentRange { first: None, size: Some(10) }));
-        for wrong in ["", "bytes", "bytes 9-5/10", "bytes 5-10/10", "bytes 5-/10", "items 5-9/10", "bytes -1-9/10"] {
-            assert_eq!(ContentRange::parse(wrong), None, "{wrong}");
-        }
-    }
 
     #[test]
     fn a_reason_can_carry_no_control_characters() {

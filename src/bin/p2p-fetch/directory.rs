@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::statvfs;
+use p2p_agent::content::ContentMd5;
 
-use crate::digest::Name;
 use crate::failure::{Failure, Kind};
 use crate::limits::SPARE_BYTES;
 use crate::options::Wanted;
@@ -51,7 +51,8 @@ pub fn clean_up(directory: &Path, keep: Duration, wanted: &[Wanted]) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let file_name = entry.file_name();
-        let Some(name) = file_name.to_str().and_then(|name| name.strip_suffix(".part")).and_then(Name::parse) else {
+        let Some(name) = file_name.to_str().and_then(|name| name.strip_suffix(".part")).and_then(ContentMd5::parse)
+        else {
             continue;
         };
         if wanted.iter().any(|wanted| wanted.md5 == name) || !is_old(&entry, keep) {
@@ -94,7 +95,7 @@ mod tests {
         let busy = fs::File::open(directory.path().join(part("c"))).unwrap();
         let _lock = Flock::lock(busy, FlockArg::LockExclusiveNonblock).unwrap();
         let wanted =
-            Wanted { md5: Name::parse(&"b".repeat(32)).unwrap(), url: String::new(), sha256: None, size: None };
+            Wanted { md5: ContentMd5::parse(&"b".repeat(32)).unwrap(), url: String::new(), sha256: None, size: None };
         clean_up(directory.path(), Duration::from_secs(30 * 86_400), &[wanted]);
         assert!(!directory.path().join(part("a")).exists());
         for name in [part("b"), part("c"), part("d"), "e".repeat(32), "notes.part".into()] {

@@ -68,7 +68,7 @@ impl<'a> Fetch<'a> {
             wanted,
             progress,
             agent: Agent::new(options.socket.clone()),
-            internet: Internet::new(),
+            internet: Internet::new(options.roots.clone()),
             figures: Arc::default(),
             outcome: Outcome::default(),
             size: wanted.size,

@@ -7,9 +7,10 @@ use std::io::Read;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
+use p2p_agent::http::ContentRange;
 use ureq::http::{Response, StatusCode, header};
+use ureq::tls::{RootCerts, TlsConfig};
 
-use crate::agent::ContentRange;
 use crate::limits::{CHUNK_BYTES, CONNECT_TIMEOUT, READ_TIMEOUT, RESPONSE_TIMEOUT, RETRY_AFTER_MAX};
 
 /// The client for all origins.
@@ -59,11 +60,12 @@ pub enum End {
 
 impl Internet {
     /// A client with our time limits. The proxy variables of the environment are obeyed.
-    pub fn new() -> Self {
+    pub fn new(roots: RootCerts) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .user_agent(concat!("p2p-fetch/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("identity")
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(RESPONSE_TIMEOUT))
@@ -140,11 +142,11 @@ fn read_head<B>(response: &Response<B>, offset: u64) -> Result<Head, End> {
     match response.status() {
         StatusCode::OK => Ok((0, length, length)),
         StatusCode::PARTIAL_CONTENT => match range {
-            Some(ContentRange { first: Some(first), size }) if first == offset => Ok((offset, size, length)),
+            Some(ContentRange::Part { first, size, .. }) if first == offset => Ok((offset, size, length)),
             _ => Err(End::BadRange),
         },
         StatusCode::RANGE_NOT_SATISFIABLE => match range {
-            Some(ContentRange { first: None, size: Some(size) }) if size <= offset => Err(End::Short),
+            Some(ContentRange::Unsatisfied { size }) if size <= offset => Err(End::Short),
             _ => Err(End::BadRange),
         },
         status if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) => {

@@ -19,8 +19,6 @@ pub const KEEP_PARTS_DAYS: u64 = 30;
 pub const AGENT_HEAD_TIMEOUT: Duration = Duration::from_secs(8);
 /// The agent fails over within 6 s without bytes or ends the response; a longer silence is a dead agent.
 pub const AGENT_BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest head of an answer of the agent. Its own are below 1 KiB.
-pub const AGENT_HEAD_BYTES: u64 = 8 * 1024;
 /// A report is answered at once or not waited for.
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two reports while fetching: a device that should follow another one learns it within this.

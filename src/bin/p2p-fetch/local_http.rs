@@ -1,7 +1,7 @@
 //! One HTTP/1.1 exchange over the agent's Unix socket (RFC 9112). Every exchange is a connection of its own.
 //!
 //! The body says how it ends, by Content-Length or by chunks: a connection that closes earlier is a cut, never an end
-//! (design, section 8). An answer that leaves this open is not one of our agent's.
+//! (design, section 8). Heads are read as strictly as the agent reads those of peers.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
@@ -11,34 +11,37 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
 use nix::sys::time::TimeVal;
+use p2p_agent::http::{Response, parse_response};
+use p2p_agent::limits::HEAD_BYTES;
 
-use crate::limits::{AGENT_BODY_TIMEOUT, AGENT_HEAD_BYTES, CHUNK_BYTES};
+use crate::limits::{AGENT_BODY_TIMEOUT, CHUNK_BYTES};
 
-/// The head of an answer, and the body that follows it.
-pub struct Answer {
-    /// Status code.
-    pub status: u16,
-    /// What follows.
-    pub body: Body,
-    fields: Vec<(String, String)>,
-}
-
-impl Answer {
-    /// The value of a header field; upper and lower case of the name do not matter.
-    pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
-    }
-}
-
-/// Sends `request` (a whole request, with its body) and waits up to `patience` for the head of the answer.
-pub fn exchange(socket: &Path, request: &[u8], patience: Duration) -> io::Result<Answer> {
+/// Sends `request` (a whole request, with its body), waits up to `patience` for the head of the answer and lets `read`
+/// make something of it.
+pub fn exchange<T>(
+    socket: &Path,
+    request: &[u8],
+    patience: Duration,
+    read: impl FnOnce(&Response<'_>, Body) -> T,
+) -> io::Result<T> {
     let deadline = Instant::now() + patience;
     let mut stream = dial(socket, patience)?;
     stream.write_all(request)?;
+    receive(stream, deadline, read)
+}
+
+fn receive<T>(stream: UnixStream, deadline: Instant, read: impl FnOnce(&Response<'_>, Body) -> T) -> io::Result<T> {
     let mut reader = BufReader::with_capacity(CHUNK_BYTES, stream);
     let head = read_head(&mut reader, deadline)?;
     reader.get_ref().set_read_timeout(Some(AGENT_BODY_TIMEOUT))?;
-    answer(&head, reader)
+    let response = parse_response(&head).map_err(|refusal| io::Error::new(ErrorKind::InvalidData, refusal))?;
+    let response = response.ok_or_else(|| garbage("an incomplete head"))?;
+    let framing = match (response.chunked, response.content_length) {
+        (true, _) => Framing::Chunk { left: 0, first: true },
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::Ended,
+    };
+    Ok(read(&response, Body { framing, reader }))
 }
 
 /// std's own connect has no time limit: it would wait for ever for an agent that accepts nobody.
@@ -59,7 +62,7 @@ fn read_head(reader: &mut BufReader<UnixStream>, deadline: Instant) -> io::Resul
         }
         reader.get_ref().set_read_timeout(Some(left))?;
         let line_at = head.len();
-        let room = AGENT_HEAD_BYTES.saturating_sub(u64::try_from(line_at).unwrap_or(u64::MAX));
+        let room = HEAD_BYTES.saturating_sub(line_at) as u64;
         reader.by_ref().take(room).read_until(b'\n', &mut head)?;
         match head.get(line_at..) {
             Some(b"\r\n") => return Ok(head),
@@ -67,38 +70,6 @@ fn read_head(reader: &mut BufReader<UnixStream>, deadline: Instant) -> io::Resul
             _ if line_at == 0 && head.is_empty() => return Err(ErrorKind::UnexpectedEof.into()),
             _ => return Err(garbage("a head that does not end")),
         }
-    }
-}
-
-fn answer(head: &[u8], reader: BufReader<UnixStream>) -> io::Result<Answer> {
-    let mut fields = [httparse::EMPTY_HEADER; 32];
-    let mut response = httparse::Response::new(&mut fields);
-    match response.parse(head) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) | Err(_) => return Err(garbage("something that is not HTTP")),
-    }
-    let status = response.code.unwrap_or(0);
-    let fields: Vec<(String, String)> = response
-        .headers
-        .iter()
-        .map(|field| (field.name.to_owned(), String::from_utf8_lossy(field.value).trim().to_owned()))
-        .collect();
-    let body = Body { framing: framing(&fields)?, reader };
-    Ok(Answer { status, fields, body })
-}
-
-fn framing(fields: &[(String, String)]) -> io::Result<Framing> {
-    let all = |name: &'static str| fields.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name));
-    let mut lengths = all("content-length");
-    match (all("transfer-encoding").next(), lengths.next(), lengths.next()) {
-        (None, None, _) => Ok(Framing::Open),
-        (None, Some((_, length)), None) if length.bytes().all(|digit| digit.is_ascii_digit()) => {
-            length.parse().map(Framing::Length).map_err(|_| garbage("an unreadable Content-Length"))
-        }
-        (Some((_, coding)), None, _) if coding.eq_ignore_ascii_case("chunked") => {
-            Ok(Framing::Chunk { left: 0, first: true })
-        }
-        _ => Err(garbage("an ambiguous length")),
     }
 }
 
@@ -113,10 +84,8 @@ enum Framing {
     Length(u64),
     /// So many bytes of this chunk are to come.
     Chunk { left: u64, first: bool },
-    /// The last chunk has been read.
+    /// Nothing is to come: the last chunk has been read, or none was announced.
     Ended,
-    /// The answer does not say.
-    Open,
 }
 
 impl Read for Body {
@@ -127,7 +96,6 @@ impl Read for Body {
         let left = match &mut self.framing {
             Framing::Length(left) | Framing::Chunk { left, .. } => left,
             Framing::Ended => return Ok(0),
-            Framing::Open => return Err(garbage("a body without a length")),
         };
         if *left == 0 || buffer.is_empty() {
             return Ok(0);
@@ -163,7 +131,7 @@ impl Body {
     /// One line without its CR LF. A line that stops in the middle is a cut.
     fn line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
-        self.reader.by_ref().take(AGENT_HEAD_BYTES).read_until(b'\n', &mut line)?;
+        self.reader.by_ref().take(HEAD_BYTES as u64).read_until(b'\n', &mut line)?;
         match line.as_slice() {
             [text @ .., b'\r', b'\n'] => Ok(text.to_vec()),
             [.., b'\n'] => Err(garbage("a bare line feed")),
@@ -184,12 +152,11 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair()?;
         theirs.write_all(text)?;
         drop(theirs);
-        let mut reader = BufReader::new(ours);
-        let head = read_head(&mut reader, Instant::now() + Duration::from_secs(5))?;
-        let mut answer = answer(&head, reader)?;
-        let mut body = Vec::new();
-        answer.body.read_to_end(&mut body)?;
-        Ok((answer.status, body))
+        let (status, mut body) =
+            receive(ours, Instant::now() + Duration::from_secs(5), |head, body| (head.status, body))?;
+        let mut bytes = Vec::new();
+        body.read_to_end(&mut bytes)?;
+        Ok((status, bytes))
     }
 
     #[test]
@@ -214,10 +181,9 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_leaves_its_end_open_is_refused() {
+    fn an_answer_that_can_be_read_in_two_ways_is_refused() {
         for wrong in [
-            b"HTTP/1.1 200 OK\r\n\r\nhello".as_slice(),
-            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello".as_slice(),
             b"HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello",
             b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",

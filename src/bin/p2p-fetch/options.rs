@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, Value};
 use lexopt::{Parser, ValueExt};
+use p2p_agent::content::ContentMd5;
+use p2p_agent::hex;
+use ureq::tls::{PemItem, RootCerts, parse_pem};
 
-use crate::digest::{Name, hex};
 use crate::failure::{Failure, Kind};
 use crate::limits::{JOBS, KEEP_PARTS_DAYS, RETRIES};
 
@@ -26,6 +28,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// The content directory.
     pub content: PathBuf,
+    /// Whom HTTPS trusts.
+    pub roots: RootCerts,
     /// Files at once.
     pub jobs: usize,
     /// Rounds without a byte before giving up.
@@ -43,7 +47,7 @@ pub struct Options {
 /// One file.
 pub struct Wanted {
     /// Its MD5, which is its name.
-    pub md5: Name,
+    pub md5: ContentMd5,
     /// Where the internet has it.
     pub url: String,
     /// Checked as well, where given.
@@ -77,6 +81,7 @@ Where to:
 How:
       --socket PATH     the agent's socket (default: /run/p2p-agent/agent.sock); without an agent it
                         downloads from the internet
+      --ca FILE         trust the certificates in FILE (PEM) instead of the well-known authorities
       --jobs N          with --list: files at once, 1 to 4 (default: 4)
       --retries N       rounds without a single byte before giving up (default: 4)
 
@@ -99,6 +104,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
     let mut options = Options {
         socket: PathBuf::from("/run/p2p-agent/agent.sock"),
         content: PathBuf::new(),
+        roots: RootCerts::WebPki,
         jobs: JOBS,
         retries: RETRIES,
         keep_parts: Duration::from_secs(KEEP_PARTS_DAYS * 86_400),
@@ -117,6 +123,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
             Long("socket") => options.socket = parser.value().map_err(wrong)?.into(),
             Long("content") => content = Some(PathBuf::from(parser.value().map_err(wrong)?)),
             Long("list") => list = Some(PathBuf::from(parser.value().map_err(wrong)?)),
+            Long("ca") => options.roots = read_roots(&PathBuf::from(parser.value().map_err(wrong)?))?,
             Long("sha256") => sha256 = Some(read_sha256(&text(&mut parser)?)?),
             Long("size") => size = Some(number(&mut parser)?),
             Long("retries") => options.retries = number(&mut parser)?,
@@ -147,7 +154,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
 }
 
 fn wanted(md5: &str, url: &str) -> Result<Wanted, Failure> {
-    let md5 = Name::parse(md5).ok_or_else(|| usage(format!("{md5:?} is not an MD5: 32 hex digits are")))?;
+    let md5 = hex::parse_any_case(md5.as_bytes())
+        .map(ContentMd5)
+        .ok_or_else(|| usage(format!("{md5:?} is not an MD5: 32 hex digits are")))?;
     let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     if !matches!(scheme.as_deref(), Some("http" | "https")) {
         return Err(usage(format!("{url:?} is neither an https:// nor an http:// address")));
@@ -182,8 +191,22 @@ fn read_list(path: &Path) -> Result<Vec<Wanted>, Failure> {
     Ok(list)
 }
 
+fn read_roots(path: &Path) -> Result<RootCerts, Failure> {
+    let pem = std::fs::read(path).map_err(|error| usage(format!("{} cannot be read: {error}", path.display())))?;
+    let certificates: Vec<_> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(usage(format!("there is no certificate in {}", path.display())));
+    }
+    Ok(RootCerts::from(certificates))
+}
+
 fn read_sha256(text: &str) -> Result<[u8; 32], Failure> {
-    hex(text).ok_or_else(|| usage(format!("{text:?} is not a SHA-256: 64 hex digits are")))
+    hex::parse_any_case(text.as_bytes()).ok_or_else(|| usage(format!("{text:?} is not a SHA-256: 64 hex digits are")))
 }
 
 fn text(parser: &mut Parser) -> Result<String, Failure> {

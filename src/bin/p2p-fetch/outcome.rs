@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::digest::Name;
+use p2p_agent::content::ContentMd5;
 
 /// How much came from where.
 #[derive(Default)]
@@ -25,7 +25,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// For a person.
-    pub fn sentence(&self, name: Name) -> String {
+    pub fn sentence(&self, name: ContentMd5) -> String {
         if self.already_there {
             return format!("{name} is already there ({} bytes)", self.size);
         }
@@ -44,7 +44,7 @@ impl Outcome {
     }
 
     /// For a program.
-    pub fn json(&self, name: Name) -> String {
+    pub fn json(&self, name: ContentMd5) -> String {
         let reason = match &self.reason {
             Some(reason) if self.internet > 0 => json_string(reason),
             _ => "null".into(),
@@ -83,7 +83,7 @@ mod tests {
     fn a_reason_cannot_break_the_json() {
         let reason = Some("no agent at /run/\"x\"\n".to_owned());
         let outcome = Outcome { internet: 1, reason, ..Outcome::default() };
-        let json = outcome.json(Name::parse(&"a".repeat(32)).unwrap());
+        let json = outcome.json(ContentMd5::parse(&"a".repeat(32)).unwrap());
         assert!(json.ends_with(r#""reason":"no agent at /run/\"x\"\u000a"}"#), "{json}");
     }
 }

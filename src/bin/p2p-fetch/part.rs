@@ -15,8 +15,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use p2p_agent::content::ContentMd5;
 
-use crate::digest::{Name, Running};
+use crate::digest::Running;
 use crate::failure::{Failure, Kind};
 use crate::limits::{CHUNK_BYTES, SYNC_BYTES};
 
@@ -35,7 +36,7 @@ pub enum Opened {
 pub struct Part {
     path: PathBuf,
     whole: PathBuf,
-    name: Name,
+    name: ContentMd5,
     sha256: Option<[u8; 32]>,
     file: Flock<File>,
     running: Running,
@@ -46,7 +47,7 @@ pub struct Part {
 
 impl Part {
     /// Opens or creates `<md5>.part`, locks it and hashes what is there.
-    pub fn open(directory: &Path, name: Name, sha256: Option<[u8; 32]>) -> Result<Opened, Failure> {
+    pub fn open(directory: &Path, name: ContentMd5, sha256: Option<[u8; 32]>) -> Result<Opened, Failure> {
         let whole = directory.join(name.to_string());
         let path = directory.join(format!("{name}.part"));
         loop {
@@ -246,7 +247,7 @@ mod tests {
     const ABC: &str = "900150983cd24fb0d6963f7d28e17f72"; // RFC 1321, section A.5
 
     fn open(directory: &Path) -> Opened {
-        Part::open(directory, Name::parse(ABC).unwrap(), None).unwrap_or_else(|failure| panic!("{failure}"))
+        Part::open(directory, ContentMd5::parse(ABC).unwrap(), None).unwrap_or_else(|failure| panic!("{failure}"))
     }
 
     fn part(directory: &Path) -> Part {
@@ -275,7 +276,9 @@ mod tests {
     fn a_second_instance_is_told_to_wait() {
         let directory = tempfile::tempdir().unwrap();
         let _first = part(directory.path());
-        let Err(failure) = Part::open(directory.path(), Name::parse(ABC).unwrap(), None) else { panic!("no lock") };
+        let Err(failure) = Part::open(directory.path(), ContentMd5::parse(ABC).unwrap(), None) else {
+            panic!("no lock")
+        };
         assert_eq!(failure.exit_code(), 75);
     }
 
@@ -295,7 +298,7 @@ mod tests {
     fn a_symbolic_link_is_not_followed() {
         let directory = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/dev/null", directory.path().join(format!("{ABC}.part"))).unwrap();
-        assert!(Part::open(directory.path(), Name::parse(ABC).unwrap(), None).is_err());
+        assert!(Part::open(directory.path(), ContentMd5::parse(ABC).unwrap(), None).is_err());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::io::{IsTerminal, stderr};
 use std::time::Instant;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use p2p_agent::content::ContentMd5;
 
-use crate::digest::Name;
 use crate::limits::LINE_INTERVAL;
 
 /// Where the progress of all files goes.
@@ -37,7 +37,7 @@ impl Screen {
     }
 
     /// The progress of one file.
-    pub fn progress(&self, name: Name) -> Progress {
+    pub fn progress(&self, name: ContentMd5) -> Progress {
         let view = match self {
             Self::Quiet => View::Quiet,
             Self::Lines => View::Lines { tenth: 0, told_at: Instant::now() },
@@ -53,7 +53,7 @@ impl Screen {
 
 /// The progress of one file.
 pub struct Progress {
-    name: Name,
+    name: ContentMd5,
     size: Option<u64>,
     source: &'static str,
     view: View,

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::thread::JoinHandle;
 
+use p2p_agent::content::ContentMd5;
+
 use crate::agent::{Advice, Agent, Report};
-use crate::digest::Name;
 use crate::internet::Event;
 use crate::limits::REPORT_INTERVAL;
 
@@ -28,7 +29,7 @@ pub struct Figures {
 
 impl Figures {
     /// Sends one report with the figures as they are now.
-    pub fn report(&self, agent: &Agent, name: Name, event: &'static str) -> Option<Advice> {
+    pub fn report(&self, agent: &Agent, name: ContentMd5, event: &'static str) -> Option<Advice> {
         let internet = self.internet.load(Relaxed);
         let internet_bytes = internet.saturating_sub(self.reported.load(Relaxed));
         let size = Some(self.size.load(Relaxed)).filter(|size| *size > 0);
@@ -48,7 +49,7 @@ impl Reporter {
     /// Starts; `follow`, if given, hears of [`Advice::Follow`], once.
     pub fn start(
         agent: Agent,
-        name: Name,
+        name: ContentMd5,
         figures: Arc<Figures>,
         follow: Option<SyncSender<(u32, Event)>>,
     ) -> std::io::Result<Self> {

@@ -6,6 +6,7 @@ use smol::LocalExecutor;
 use smol::future::{block_on, or};
 use std::fs;
 use std::future::Future;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -26,7 +27,6 @@ fn open(directory: &TempDir) -> Rc<Store> {
 }
 
 fn append(path: &Path, bytes: &[u8]) {
-    use std::io::Write;
     fs::OpenOptions::new()
         .append(true)
         .create(true)
@@ -46,7 +46,7 @@ fn opened(store: &Store, name: &str) -> Opened {
     store.open_content(&md5(name)).expect("readable").expect("there")
 }
 
-/// Runs `test` while the store watches its directory; panics after ten seconds.
+/// Runs `test` while the store watches its directory; panics after a minute.
 fn watching<T>(store: &Rc<Store>, test: impl Future<Output = T>) -> T {
     let executor = LocalExecutor::new();
     let watched = store.clone();
@@ -58,7 +58,7 @@ fn watching<T>(store: &Rc<Store>, test: impl Future<Output = T>) -> T {
             test.await
         },
         async {
-            async_io::Timer::after(Duration::from_secs(10)).await;
+            async_io::Timer::after(Duration::from_secs(60)).await;
             panic!("nothing happened")
         },
     )))
@@ -136,13 +136,16 @@ fn growth_wakes_a_follower() {
     let directory = directory();
     let part = directory.path().join(format!("{A}.part"));
     append(&part, b"vi");
+    let mut client = fs::OpenOptions::new().append(true).open(&part).expect("open");
     let store = open(&directory);
     watching(&store, async {
         let mut content = opened(&store, A);
         let seen = store.growth();
+        let changes = store.changes().generation();
         assert_eq!(content.available(), Ok(Extent { available: 2, complete: false }));
-        append(&part, b"deo");
+        client.write_all(b"deo").expect("write");
         store.shared.growth.past(seen).await;
+        assert_eq!(store.changes().generation(), changes, "no name has changed");
         assert_eq!(content.available(), Ok(Extent { available: 5, complete: false }));
         assert_eq!(read(&content), b"video");
     });
@@ -406,8 +409,11 @@ fn take(step: &Step, path: &Path) {
     let name = |number: usize| path.join(format!("{number:032x}"));
     let part = |number: usize| path.join(format!("{number:032x}.part"));
     let _ = match step {
-        Step::Append(number) if !part(*number).is_dir() => Ok(append(&part(*number), b"x")),
-        Step::Append(_) => Ok(()),
+        Step::Append(number) => fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(part(*number))
+            .and_then(|mut file| file.write_all(b"x")),
         Step::Truncate(number) => fs::write(part(*number), b""),
         Step::Finish(number) => fs::rename(part(*number), name(*number)),
         Step::Remove(number) => fs::remove_file(name(*number)).or_else(|_| fs::remove_dir(part(*number))),
@@ -417,7 +423,10 @@ fn take(step: &Step, path: &Path) {
         ),
         Step::Unlist => fs::remove_file(path.join("MD5SUMS")),
         Step::Obstruct(number) => fs::create_dir(part(*number)),
-        Step::Wait => Ok(std::thread::sleep(Duration::from_millis(10))),
+        Step::Wait => {
+            std::thread::sleep(Duration::from_millis(10));
+            Ok(())
+        }
     };
 }
 
@@ -457,9 +466,10 @@ fn a_queue_that_ran_over_loses_nothing() {
     let store = open(&directory);
     watching(&store, async {
         // The store does not run in the meantime.
-        for number in 0..limit {
-            let name = directory.path().join(format!("other-{}", number % 2));
-            fs::write(&name, b"").and_then(|()| fs::remove_file(&name)).expect("write and remove");
+        let (one, other) = (directory.path().join("one"), directory.path().join("other"));
+        fs::write(&one, b"").expect("write");
+        for _ in 0..limit / 4 + 1 {
+            fs::rename(&one, &other).and_then(|()| fs::rename(&other, &one)).expect("rename");
         }
         append(&directory.path().join(A), b"video");
         until(|| store.state(&md5(A)) == Some(Kind::Complete)).await;

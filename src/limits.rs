@@ -73,8 +73,8 @@ pub const REPLIES_OVERALL: (u32, u32) = (256, 128);
 pub const PROBES_TO_STRANGERS: (u32, u32) = (128, 16);
 /// Bits of the census of nodes heard: good to a few percent for some thousand nodes, in 128 bytes each.
 pub const CENSUS_BITS: usize = 1_024;
-/// Beyond so many nodes on the links, each is a neighbour of some only; comfortably above a full table and the census' error.
-pub const CROWD: u32 = PEERS as u32 * 5 / 4;
+/// Beyond so many nodes on the links, each is a neighbour of some only: a full table and the census' error.
+pub const CROWD: u32 = PEERS as u32 * 17 / 16;
 /// So many neighbours are then expected; the table has room for more, because their number scatters.
 pub const NEIGHBOURS: u32 = PEERS as u32 * 7 / 8;
 /// A stranger is not probed again within this, so that each of its link-up probes may ask for one.

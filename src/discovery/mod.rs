@@ -27,7 +27,7 @@
 //! it is new and once when it has missed two intervals, both rare. The announced interval is I plus its jitter.
 //! A table holds 128, so n, I and the replies stop growing there. On larger sites ([`census`]) a node is the neighbour of some 112 others
 //! only, by a distance that both ends compute alike ([`crate::peer`]); to the other strangers it does not answer. So tables stay mutual and traffic
-//! grows with N, not N². With 500 nodes the simulation in this module counts 2.5 per second.
+//! grows with N, not N². With 500 nodes the simulation in this module counts 2.6 per second.
 //! Several interfaces share I: what counts is the sum over all of them.
 //!
 //! # Floods

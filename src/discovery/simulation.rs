@@ -151,8 +151,7 @@ fn an_idle_node_among(count: usize, least_known: usize) {
     std::println!(
         "N = {count}: {average:.2}/s on average, {greatest:.2}/s at most, {booting} in the first minute, least known {known}"
     );
-    assert!(average <= f64::from(limits::IDLE_PACKETS_PER_SECOND), "{average} at N = {count}");
-    assert!(greatest <= f64::from(limits::IDLE_PACKETS_PER_SECOND) * 1.1, "{greatest} at N = {count}");
+    assert!(greatest <= f64::from(limits::IDLE_PACKETS_PER_SECOND), "{greatest} at N = {count}");
     assert!(known >= least_known, "{known} of {count}");
 }
 
@@ -180,7 +179,7 @@ fn a_full_table_of_idle_nodes_sends_less_than_three_datagrams_a_second_each() {
 #[test]
 #[cfg_attr(debug_assertions, ignore = "minutes without optimisation: cargo test --release")]
 fn more_idle_nodes_than_a_table_holds_send_less_than_three_datagrams_a_second_each() {
-    for count in [145, 200, 500] {
+    for count in [134, 145, 200, 500] {
         an_idle_node_among(count, 60);
     }
 }

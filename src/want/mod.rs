@@ -243,9 +243,7 @@ impl Want {
         if now >= dry_at && !matches!(self.phase, Phase::Hold { .. } | Phase::Over) {
             self.hold(now, self.trouble.unwrap_or(Reason::Timeout));
         }
-        if let Phase::Wait { until } = self.phase
-            && now >= until
-        {
+        if matches!(self.phase, Phase::Wait { until } if now >= until) {
             self.enter(now, Phase::Ask);
         }
         match self.phase {
@@ -413,10 +411,10 @@ impl Want {
 
     /// The own `.part` has `available` bytes now.
     pub fn handle_growth(&mut self, now: Instant, available: u64) {
-        if let Phase::Hold { moved_at } = &mut self.phase
-            && available > self.offset
-        {
-            *moved_at = now;
+        if let Phase::Hold { moved_at } = &mut self.phase {
+            if available > self.offset {
+                *moved_at = now;
+            }
         }
         self.handle_progress(now, available);
     }
@@ -446,9 +444,7 @@ impl Want {
 
     /// Drops a lease whose client does not move.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let Phase::Hold { moved_at } = self.phase
-            && now.since(moved_at) >= LEASE_STALL
-        {
+        if matches!(self.phase, Phase::Hold { moved_at } if now.since(moved_at) >= LEASE_STALL) {
             self.lost_at = Some(now);
             self.enter(now, Phase::Over);
         }

@@ -5,6 +5,7 @@
 //! sees, that need no root, and that end with the process. Where that is not possible a scenario says `SKIPPED` and passes;
 //! with `P2P_REQUIRE_NETNS=1` in the environment it fails instead.
 
+#[path = "../support/lab/mod.rs"]
 mod lab;
 
 mod losing;

@@ -1,4 +1,7 @@
 //! The laboratory: runs a scenario in namespaces of its own, and has what scenarios are made of.
+//!
+//! `tests/netns` (what must hold) and `tests/lab` (how fast it is) share it.
+#![allow(dead_code)] // neither uses all of it
 
 pub mod api;
 pub mod device;
@@ -13,7 +16,7 @@ pub mod site;
 use std::env;
 use std::fs::File;
 use std::io::{self, Write};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -70,6 +73,21 @@ pub fn wait_for(what: &str, limit: Duration, mut condition: impl FnMut() -> bool
 }
 
 fn run_inside(way: &[&str], name: &str) {
+    let (status, said) = isolated(way, &["--exact", name, "--nocapture", "--test-threads=1"], SCENARIO_TIMEOUT);
+    println!("{said}");
+    let status = status.unwrap_or_else(|| panic!("{name} hangs: killed after {SCENARIO_TIMEOUT:?}"));
+    assert!(status.success(), "{name} failed inside its namespaces: {status}");
+    assert!(said.contains("1 passed"), "{name} did not run inside its namespaces");
+}
+
+/// Whether this process is the one inside.
+pub fn is_inside() -> bool {
+    env::var_os(INSIDE).is_some()
+}
+
+/// Runs this program again, with other arguments and in namespaces of its own; how it ended, if it did within `limit`, and
+/// all that it said. Whatever it has started ends with it.
+pub fn isolated(way: &[&str], arguments: &[&str], limit: Duration) -> (Option<ExitStatus>, String) {
     // One at a time: two cores play all devices.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,24 +95,25 @@ fn run_inside(way: &[&str], name: &str) {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     let file = File::options().create(true).append(true).open(&log).unwrap();
-    let mut scenario = Command::new("unshare")
+    let mut command = Command::new("unshare");
+    command
         .args(way)
         .arg("--")
         .arg(env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .args(arguments)
         .env(INSIDE, "1")
         .env("TMPDIR", directory.path())
         .stdin(Stdio::null())
         .stdout(file.try_clone().unwrap())
-        .stderr(file)
-        .spawn()
-        .unwrap();
+        .stderr(file);
+    process::end_with_this_thread(&mut command);
+    let mut scenario = command.spawn().unwrap();
     let started = Instant::now();
     let status = loop {
         if let Some(status) = scenario.try_wait().unwrap() {
             break Some(status);
         }
-        if started.elapsed() > SCENARIO_TIMEOUT {
+        if started.elapsed() > limit {
             scenario.kill().unwrap();
             scenario.wait().unwrap();
             break None;
@@ -102,14 +121,11 @@ fn run_inside(way: &[&str], name: &str) {
         thread::sleep(Duration::from_millis(20));
     };
     let said = String::from_utf8_lossy(&std::fs::read(&log).unwrap()).into_owned();
-    println!("{said}");
-    let status = status.unwrap_or_else(|| panic!("{name} hangs: killed after {SCENARIO_TIMEOUT:?}"));
-    assert!(status.success(), "{name} failed inside its namespaces: {status}");
-    assert!(said.contains("1 passed"), "{name} did not run inside its namespaces");
+    (status, said)
 }
 
 /// The first way that leads to a place where networks can be made, or why none does.
-fn way_in() -> Result<&'static [&'static str], &'static str> {
+pub fn way_in() -> Result<&'static [&'static str], &'static str> {
     static WAY: OnceLock<Result<&'static [&'static str], String>> = OnceLock::new();
     let way = WAY.get_or_init(|| {
         let mut why = String::new();

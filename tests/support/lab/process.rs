@@ -23,8 +23,7 @@ impl Process {
         let file = File::options().create(true).append(true).open(log).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
         namespace.confine(&mut command);
-        // SAFETY: one system call, between fork and exec.
-        unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
+        end_with_this_thread(&mut command);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self { child, log: log.to_owned() }
     }
@@ -37,9 +36,23 @@ impl Process {
 
     /// Memory that it occupies, shared libraries included.
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let row = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        row.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        self.status_kilobytes("VmRSS:") * 1024
+    }
+
+    /// The most memory that it has occupied so far, shared libraries included.
+    pub fn peak_bytes(&self) -> u64 {
+        self.status_kilobytes("VmHWM:") * 1024
+    }
+
+    /// CPU time that it has used so far, in itself and in the kernel.
+    pub fn cpu(&self) -> Duration {
+        // Nanoseconds on a CPU; the times in `stat` are sampled.
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let nanos = threads.filter_map(|thread| {
+            let said = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            said.split(' ').next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(nanos.sum())
     }
 
     /// How it ended, if it did.
@@ -65,6 +78,20 @@ impl Process {
     pub fn said(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
     }
+}
+
+impl Process {
+    fn status_kilobytes(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let row = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        row.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+/// The kernel kills what `command` becomes when the thread that starts it is gone, for whatever reason.
+pub fn end_with_this_thread(command: &mut Command) {
+    // SAFETY: one system call, between fork and exec.
+    unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
 }
 
 impl Drop for Process {

@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Instant;
 
 use md5::{Digest, Md5};
+use nix::sys::socket::sockopt::TcpUserTimeout;
 use p2p_agent::random::Random;
 
 /// Some file that devices need.
@@ -39,17 +42,46 @@ pub struct Origin {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     contents: Mutex<HashMap<String, Arc<Content>>>,
     requests: AtomicU64,
     body_bytes: AtomicU64,
+    downloads: Mutex<Vec<Download>>,
 }
+
+/// One request for a content, and what came of it.
+#[derive(Clone, Debug)]
+pub struct Download {
+    /// Who.
+    pub by: Ipv4Addr,
+    /// Which.
+    pub md5: String,
+    /// From which byte on.
+    pub from: u64,
+    /// Bytes handed to the kernel so far; when it has ended, those that arrived.
+    pub bytes: u64,
+    /// When it was asked for.
+    pub begun: Instant,
+    /// When it ended, in whichever way.
+    pub ended: Option<Instant>,
+}
+
+nix::ioctl_read_bad!(
+    /// Bytes of a TCP socket that the other side has not acknowledged.
+    unacknowledged_bytes,
+    nix::libc::TIOCOUTQ,
+    nix::libc::c_int
+);
 
 impl Origin {
     /// Listens at `address` in `namespace`.
     pub fn start(namespace: &super::namespace::Namespace, address: Ipv4Addr) -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            contents: Mutex::default(),
+            requests: AtomicU64::new(0),
+            body_bytes: AtomicU64::new(0),
+            downloads: Mutex::default(),
+        });
         let listener = namespace.enter(|| TcpListener::bind((address, 80))).unwrap();
         let server = Arc::clone(&shared);
         thread::spawn(move || {
@@ -75,9 +107,14 @@ impl Origin {
         self.shared.requests.load(Ordering::SeqCst)
     }
 
-    /// Bytes of bodies handed to the kernel so far.
+    /// Bytes of bodies handed to the kernel so far, without those that did not arrive because the client went away.
     pub fn body_bytes(&self) -> u64 {
         self.shared.body_bytes.load(Ordering::SeqCst)
+    }
+
+    /// Every request for a content so far.
+    pub fn downloads(&self) -> Vec<Download> {
+        self.shared.downloads.lock().unwrap().clone()
     }
 }
 
@@ -135,10 +172,37 @@ impl Shared {
         if method == "HEAD" {
             return Ok(());
         }
-        for piece in content.bytes[from as usize..].chunks(16 * 1024) {
+        // A client that lost its power says no goodbye.
+        nix::sys::socket::setsockopt(&stream, TcpUserTimeout, &5_000)?;
+        let number = self.note(stream, content, from);
+        let sent = content.bytes[from as usize..].chunks(16 * 1024).try_for_each(|piece| {
             stream.write_all(piece)?;
             self.body_bytes.fetch_add(piece.len() as u64, Ordering::SeqCst);
+            self.downloads.lock().unwrap()[number].bytes += piece.len() as u64;
+            Ok(())
+        });
+        let mut downloads = self.downloads.lock().unwrap();
+        let download = &mut downloads[number];
+        download.ended = Some(Instant::now());
+        if sent.is_err() {
+            let mut lost = 0;
+            // SAFETY: the socket is open, and the kernel writes one integer.
+            unsafe { unacknowledged_bytes(stream.as_raw_fd(), &mut lost) }?;
+            let lost = u64::try_from(lost).unwrap_or(0).min(download.bytes);
+            download.bytes -= lost;
+            self.body_bytes.fetch_sub(lost, Ordering::SeqCst);
         }
-        Ok(())
+        sent
+    }
+
+    fn note(&self, stream: &TcpStream, content: &Content, from: u64) -> usize {
+        let by = match stream.peer_addr().map(|address| address.ip()) {
+            Ok(IpAddr::V4(address)) => address,
+            _ => Ipv4Addr::UNSPECIFIED,
+        };
+        let mut downloads = self.downloads.lock().unwrap();
+        let md5 = content.md5.clone();
+        downloads.push(Download { by, md5, from, bytes: 0, begun: Instant::now(), ended: None });
+        downloads.len() - 1
     }
 }

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{env, fs};
 
@@ -46,6 +47,16 @@ impl Device {
 
     /// Starts the daemon and waits until its local API answers.
     pub fn start(&mut self) {
+        self.switch_on();
+        let agent = self.agent.as_mut().unwrap();
+        wait_for("the daemon answers on its local socket", Duration::from_secs(10), || {
+            assert!(agent.ended().is_none(), "the daemon ended: {}", agent.said());
+            api::get(&self.root.join("agent.sock"), "/v1/status").is_ok_and(|answer| answer.status == 200)
+        });
+    }
+
+    /// Starts the daemon and does not wait.
+    pub fn switch_on(&mut self) {
         let agent = env::var(SHIPPED).unwrap_or_else(|_| env!("CARGO_BIN_EXE_p2p-agent").to_owned());
         // An ordinary user without capabilities, even in here.
         let mut command = Command::new("unshare");
@@ -57,11 +68,16 @@ impl Device {
         command.arg("--config-dir").arg(self.root.join("config"));
         command.arg("--socket").arg(self.socket());
         self.agent = Some(Process::start(command, &self.namespace, &self.root.join("agent.log")));
-        let agent = self.agent.as_mut().unwrap();
-        wait_for("the daemon answers on its local socket", Duration::from_secs(10), || {
-            assert!(agent.ended().is_none(), "the daemon ended: {}", agent.said());
-            api::get(&self.root.join("agent.sock"), "/v1/status").is_ok_and(|answer| answer.status == 200)
-        });
+    }
+
+    /// The daemon, if it was started and not killed.
+    pub const fn agent(&self) -> Option<&Process> {
+        self.agent.as_ref()
+    }
+
+    /// What programs that start from now on can find out about the speed of the first interface.
+    pub fn tell_speed(&self, mbit: u32) {
+        self.namespace.tell_speed(&self.root.join("speed"), mbit);
     }
 
     /// Memory that the daemon occupies.
@@ -80,6 +96,40 @@ impl Device {
         command.arg("--socket").arg(self.socket()).arg("--content").arg(self.content_directory());
         command.args([&content.md5, url]);
         Process::start(command, &self.namespace, &self.root.join("fetch.log"))
+    }
+
+    /// The same for several contents; each is summed up in a line of JSON.
+    pub fn fetch_list(&self, list: &[(Arc<Content>, String)]) -> Process {
+        let file = self.root.join("list");
+        let lines: String = list.iter().map(|(content, url)| format!("{} {url}\n", content.md5)).collect();
+        fs::write(&file, lines).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_p2p-fetch"));
+        command.arg("--socket").arg(self.socket()).arg("--content").arg(self.content_directory());
+        command.args(["--quiet", "--json", "--list"]).arg(file);
+        for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+            command.env_remove(proxy);
+        }
+        Process::start(command, &self.namespace, &self.root.join("fetch.log"))
+    }
+
+    /// `curl`, for what it is like without an agent and without a sync client.
+    pub fn curl(&self, url: &str) -> Process {
+        let mut command = Command::new("curl");
+        command
+            .args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--output"])
+            .arg(self.root.join("curl"))
+            .arg(url);
+        Process::start(command, &self.namespace, &self.root.join("fetch.log"))
+    }
+
+    /// What a program of this device has said: `agent` or `fetch`.
+    pub fn said(&self, program: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.root.join(format!("{program}.log"))).unwrap_or_default()).into_owned()
+    }
+
+    /// Whether the content is here, whole and right.
+    pub fn holds(&self, content: &Content) -> bool {
+        fs::read(self.content_directory().join(&content.md5)).is_ok_and(|bytes| bytes == content.bytes)
     }
 
     /// Puts a complete content into the directory, as a sync client would; where the daemon runs, waits until it has noticed.

@@ -93,6 +93,11 @@ impl Site {
         shape(&self.outside, "eth0", mbit);
     }
 
+    /// Takes the uplink away.
+    pub fn cut_uplink(&self) {
+        self.outside.ip("link set eth0 down");
+    }
+
     /// Another segment, not connected to the first.
     pub fn another_lan(&self) -> Lan {
         Lan::new([10, 79, 0])
@@ -101,8 +106,48 @@ impl Site {
     /// A device on the switch, not running anything yet.
     pub fn device(&mut self, number: u8) -> Device {
         let device = plug_in(&mut self.lan, number, self.directory.path());
-        device.namespace.ip(&format!("route add default via {}", self.lan.address(1)));
+        self.route(&device);
         device
+    }
+
+    /// Both directions of a device's link, as its cable has them; its programs that start later can look it up.
+    pub fn shape_link(&self, device: &Device, mbit: u32) {
+        shape(&device.namespace, "eth0", mbit);
+        shape(&self.lan.switch, &device.port, mbit);
+        device.tell_speed(mbit);
+    }
+
+    /// A bad cable: of every packet in either direction, so many in a thousand are lost at random.
+    pub fn lose_packets(&self, device: &Device, per_mille: u32) {
+        // Where everything ends that is lost.
+        device.namespace.ip("link add name lost type veth peer name nowhere");
+        self.lan.switch.ip("link add name lost type veth peer name nowhere");
+        lose_packets(&device.namespace, "eth0", per_mille);
+        lose_packets(&self.lan.switch, &device.port, per_mille);
+    }
+
+    /// Wireless client isolation: the ports of devices reach the router and not each other.
+    pub fn isolate(&self, devices: &[Device]) {
+        for device in devices {
+            self.lan.switch.bridge(&format!("link set dev {} isolated on", device.port));
+        }
+    }
+
+    /// The link of a device that loses its power.
+    pub fn unplug(&self, device: &Device) {
+        self.lan.switch.ip(&format!("link set {} down", device.port));
+        device.namespace.ip("link set eth0 down");
+    }
+
+    /// The same when it has power again.
+    pub fn plug_again(&self, device: &Device) {
+        self.lan.switch.ip(&format!("link set {} up", device.port));
+        device.namespace.ip("link set eth0 up");
+        self.route(device);
+    }
+
+    fn route(&self, device: &Device) {
+        device.namespace.ip(&format!("route add default via {}", self.lan.address(1)));
     }
 
     /// A device on another segment, where there is no router.
@@ -146,4 +191,21 @@ fn plug_in(lan: &mut Lan, number: u8, directory: &Path) -> Device {
 /// Limits what leaves through an interface.
 pub fn shape(namespace: &Namespace, interface: &str, mbit: u32) {
     namespace.tc(&format!("qdisc replace dev {interface} root tbf rate {mbit}mbit burst 64k latency 50ms"));
+}
+
+/// Loses packets that come in through an interface. Not by netem, which few kernels have: a classic BPF program draws a
+/// random number, and the packets that it picks go to an interface that leads nowhere.
+fn lose_packets(namespace: &Namespace, interface: &str, per_mille: u32) {
+    /// `SKF_AD_OFF + SKF_AD_RANDOM`.
+    const RANDOM: u32 = 0xFFFF_F038;
+    let least = u32::MAX - u32::MAX / 1_000 * per_mille;
+    namespace.tc(&format!("qdisc add dev {interface} handle ffff: ingress"));
+    // Load the number; below `least` return 0 (no match), else -1 (match).
+    let program =
+        ["4", &format!("32 0 0 {RANDOM}"), &format!("53 0 1 {least}"), "6 0 0 4294967295", "6 0 0 0"].join(",");
+    let filter = format!("filter add dev {interface} parent ffff: protocol all bpf bytecode");
+    let mut words: Vec<&str> = filter.split(' ').collect();
+    words.push(&program);
+    words.extend(["action", "mirred", "egress", "redirect", "dev", "lost"]);
+    namespace.run("tc", &words);
 }

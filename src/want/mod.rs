@@ -523,12 +523,13 @@ impl Want {
         if self.told { Some(self.reason) } else { self.trouble }
     }
 
-    /// Whether the entry may be forgotten; `before` makes room earlier.
+    /// Whether nothing in the entry matters any more: neither its reason nor whom to avoid.
     pub fn is_forgettable(&self, now: Instant) -> bool {
-        !self.served && self.phase == Phase::Over && now.since(self.changed_at) >= REASON_MEMORY
+        let at_rest = !self.served && self.phase == Phase::Over && now.since(self.changed_at) >= REASON_MEMORY;
+        at_rest && self.avoided.is_empty(now)
     }
 
-    /// Since when the entry is unchanged, and whether it may be dropped to make room.
+    /// Since when the entry is at rest, so that it may be dropped to make room; None while it is not.
     pub fn idle_since(&self) -> Option<Instant> {
         (!self.served && self.phase == Phase::Over).then_some(self.changed_at)
     }

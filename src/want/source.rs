@@ -111,6 +111,11 @@ impl Avoided {
         let _ = self.peers.push((peer, until));
     }
 
+    /// Whether nobody is to be left alone now.
+    pub fn is_empty(&self, now: Instant) -> bool {
+        self.peers.iter().all(|(_, until)| now >= *until)
+    }
+
     /// Whether `peer` is to be left alone now.
     pub fn contains(&self, now: Instant, peer: Ipv4Addr) -> bool {
         self.peers.iter().any(|(address, until)| *address == peer && now < *until)

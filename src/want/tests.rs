@@ -281,3 +281,13 @@ fn who_says_another_size_than_the_client_is_no_source() {
     let right = says(3, State::Complete, 100, WORST);
     assert_eq!(round(&mut want, START, &[other, right]), Step::Follow { peer: peer(3), alternative: false });
 }
+
+#[test]
+fn a_corrupt_peer_is_remembered_beyond_the_reason() {
+    let mut want = want();
+    assert!(matches!(round(&mut want, START, &[says(2, State::Complete, 100, WORST)]), Step::Follow { .. }));
+    want.handle_source_end(START, peer(2), SourceEnd::Corrupt);
+    want.handle_response_end(START);
+    assert!(!want.is_forgettable(START + REASON_MEMORY));
+    assert!(want.is_forgettable(START + crate::limits::AVOID_CORRUPT));
+}

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::rc::Rc;
 
 use async_io::Async;
-use p2p_agent::agent::Hint;
+use p2p_agent::agent::{Held, Hint};
 use p2p_agent::content::{ContentMd5, PublicId, Standing};
 use p2p_agent::exchange::{Answer, Given, PeerRequest};
 use p2p_agent::handshake::Asker;
@@ -86,7 +86,13 @@ pub struct Found {
     asker: Asker,
 }
 
-/// A whom-to-ask.
+/// What is asked about.
+struct Subject {
+    keys: ContentKeys,
+    held: Held,
+}
+
+/// Who is asked.
 #[derive(Clone, Copy)]
 struct Target {
     peer: Ipv4Addr,
@@ -108,12 +114,13 @@ pub async fn round(device: &Rc<Device>, md5: &ContentMd5) -> (Round, Vec<Found>)
         // As many as the peer table holds.
         agent.discovery.peers().routable().map(target).take(PEERS).collect()
     };
+    let subject = Rc::new(Subject { keys: device.keys(md5), held: device.held(md5) });
     let tasks: Vec<_> = targets
         .iter()
         .map(|target| {
-            let (device, md5, target) = (device.clone(), *md5, *target);
+            let (device, subject, target) = (device.clone(), subject.clone(), *target);
             let executor = device.executor.clone();
-            executor.spawn(async move { query(&device, &md5, target).await })
+            executor.spawn(async move { query(&device, &subject, target).await })
         })
         .collect();
     let mut round = Round { asked: targets.len(), silent: 0 };
@@ -133,7 +140,8 @@ pub async fn follow_hint(device: Rc<Device>, hint: Hint) {
     let md5 = device.wanted.borrow().iter().find(|(id, _)| *id == hint.id).map(|(_, md5)| *md5);
     let Some(md5) = md5 else { return };
     let target = Target { peer: hint.peer, wired: true, delay: Duration::ZERO, interface: hint.interface };
-    if let Outcome::Found(found) = query(&device, &md5, target).await {
+    let subject = Subject { keys: device.keys(&md5), held: device.held(&md5) };
+    if let Outcome::Found(found) = query(&device, &subject, target).await {
         let Found { answered, line, .. } = found;
         device.pool.give_back(line);
         let now = clock::now();
@@ -151,20 +159,19 @@ enum Outcome {
     Silent,
 }
 
-async fn query(device: &Rc<Device>, md5: &ContentMd5, target: Target) -> Outcome {
-    let keys = device.keys(md5);
+async fn query(device: &Rc<Device>, subject: &Subject, target: Target) -> Outcome {
     let patience = QUERY_TIMEOUT + target.delay.min(QUERY_TIMEOUT);
     add(&device.tally.queries_asked, 1);
     let asked = smol::future::or(
         async {
             // A kept connection may have died unnoticed; a fresh one then decides.
             if let Some(line) = device.pool.take(target.peer)
-                && let Ok(asked) = exchange(device, md5, &keys, line).await
+                && let Ok(asked) = exchange(device, subject, line).await
             {
                 return Some(asked);
             }
             let line = connect(device, target, patience).await.ok()?;
-            exchange(device, md5, &keys, line).await.ok()
+            exchange(device, subject, line).await.ok()
         },
         async {
             async_io::Timer::after(patience).await;
@@ -172,7 +179,7 @@ async fn query(device: &Rc<Device>, md5: &ContentMd5, target: Target) -> Outcome
         },
     );
     let Some((line, mut asker, answer)) = asked.await else { return Outcome::Silent };
-    match asker.handle_answer(&keys, &answer) {
+    match asker.handle_answer(&subject.keys, &answer) {
         Ok(standing) => {
             let Target { peer, wired, delay, .. } = target;
             Outcome::Found(Found { answered: Answered { peer, standing, wired, delay }, line, asker })
@@ -196,14 +203,9 @@ async fn connect(device: &Device, target: Target, patience: Duration) -> io::Res
     Ok(Box::new(Line { stream, inbox: Inbox::default(), local: interface.addr, peer: target.peer }))
 }
 
-async fn exchange(
-    device: &Device,
-    md5: &ContentMd5,
-    keys: &ContentKeys,
-    mut line: Box<Line>,
-) -> io::Result<(Box<Line>, Asker, Answer)> {
-    let held = device.held(md5);
-    let asker = device.agent.borrow_mut().ask(clock::now(), keys, line.local, line.peer, held);
+async fn exchange(device: &Device, subject: &Subject, mut line: Box<Line>) -> io::Result<(Box<Line>, Asker, Answer)> {
+    let Subject { keys, held } = subject;
+    let asker = device.agent.borrow_mut().ask(clock::now(), keys, line.local, line.peer, *held);
     let head = asker.query(keys).head::<HEAD_BYTES>(line.peer).map_err(|_| io::ErrorKind::InvalidInput)?;
     send(&mut line.stream, &head, QUERY_TIMEOUT).await?;
     let answer = read_head(&mut line, QUERY_TIMEOUT * 2, |response| Answer::parse(response).ok()).await?;

@@ -17,7 +17,7 @@ use p2p_agent::keys::ContentKeys;
 use p2p_agent::limits::{LEASE_STALL, RELAYS, SOURCE_STALL};
 use p2p_agent::record::{Opener, RECORD_HEADER, RecordError};
 use p2p_agent::want::{Answered, Reason, SourceEnd, Step};
-use smol::future::or;
+use smol::future::{or, yield_now};
 
 use crate::api::response::{Body, Problem, client_gone, fail};
 use crate::ask::{self, Found, Line, Taken};
@@ -290,6 +290,8 @@ impl Relay<'_> {
                 Ok(record) => record,
                 Err(end) => return end,
             };
+            // A fast source never makes this task wait; the others get their turn all the same.
+            yield_now().await;
             let now = clock::now();
             if length > 0 || last {
                 grown_at = now;

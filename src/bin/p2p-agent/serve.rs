@@ -21,6 +21,7 @@ use p2p_agent::limits::{
 use p2p_agent::record::{RECORD_HEADER, Sealer};
 use p2p_agent::slots::{Admission, SlotId};
 use smol::LocalExecutor;
+use smol::future::yield_now;
 use smol::io::AsyncWriteExt as _;
 
 use crate::clock;
@@ -249,6 +250,8 @@ impl Connection {
             if last {
                 return Ok(());
             }
+            // A fast reader never makes this task wait; the others get their turn all the same.
+            yield_now().await;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The README does what it says: its curl lines run against real agents, and its tables hold what the code holds.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,28 @@ fn every_curl_line_prints_what_the_readme_says() {
         assert!(matches(&expected, &printed), "{commands}\nprinted\n{printed}\nand the README says\n{expected}");
     }
     drop(holder);
+}
+
+#[test]
+fn the_metrics_are_those_of_the_manual() {
+    let site = tempfile::tempdir().unwrap();
+    let agent = Agent::start(site.path(), "device", 3, free_port(), None);
+    let script = format!("curl -sS --fail --unix-socket '{}' http://p2p/metrics", agent.socket.display());
+    let output = Command::new("sh").args(["-ec", &script]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let samples = said.lines().filter(|line| !line.starts_with('#'));
+    let samples: BTreeSet<String> = samples.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect();
+
+    let mut documented = BTreeSet::new();
+    for row in rows(include_str!("../docs/operations.md"), "## Metrics") {
+        let (name, labels) = (row[0].replace('`', ""), row[1].replace('`', ""));
+        if labels.is_empty() {
+            documented.insert(name);
+        } else {
+            documented.extend(labels.split_whitespace().map(|label| format!("{name}{{{label}}}")));
+        }
+    }
+    assert_eq!(samples, documented);
 }
 
 #[test]
@@ -77,20 +100,21 @@ fn the_table_of_limits_is_that_of_the_code() {
         ("SWITCH_CHECK", ms(l::SWITCH_CHECK)),
         ("LOG_BYTES_PER_SECOND", kib(u64::from(l::LOG_BYTES_PER_SECOND))),
     ];
-    let table: Vec<(String, String)> = rows("## Limits").map(|row| (row[0].replace('`', ""), row[1].clone())).collect();
+    let table: Vec<(String, String)> =
+        rows(README, "## Limits").map(|row| (row[0].replace('`', ""), row[1].clone())).collect();
     let code: Vec<(String, String)> = limits.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     assert_eq!(table, code);
 }
 
 #[test]
 fn the_table_of_reasons_is_that_of_the_code() {
-    let table: Vec<String> = rows("## When it does not share").map(|row| row[0].replace('`', "")).collect();
+    let table: Vec<String> = rows(README, "## When it does not share").map(|row| row[0].replace('`', "")).collect();
     assert_eq!(table, Reason::ALL.map(Reason::as_str));
 }
 
 /// Cells of the rows of the first table below `heading`, without its head.
-fn rows(heading: &str) -> impl Iterator<Item = Vec<String>> {
-    let below = README.lines().skip_while(move |line| *line != heading);
+fn rows<'a>(page: &'a str, heading: &'a str) -> impl Iterator<Item = Vec<String>> + 'a {
+    let below = page.lines().skip_while(move |line| *line != heading);
     let table = below.skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
     table.skip(2).map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
 }

@@ -221,6 +221,8 @@ pub const READ_TRIES: u32 = 36;
 pub const LOG_BYTES_PER_SECOND: u32 = 16_384;
 /// Timers later than this mean that the device is too busy to be a good source.
 pub const STARVED: Duration = Duration::from_millis(100);
+/// Part of a link's speed, where known, that one upload may take.
+pub const UPLOAD_SHARE_PERCENT: u32 = 90;
 /// How often the file no-p2p is looked for: off is off within a second, at two system calls a second.
 pub const SWITCH_CHECK: Duration = Duration::from_millis(400);
 /// How often the interfaces are listed even if nothing announced a change.

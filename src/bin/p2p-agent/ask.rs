@@ -15,7 +15,7 @@ use p2p_agent::keys::ContentKeys;
 use p2p_agent::limits::{HEAD_BYTES, PEERS, QUERY_TIMEOUT};
 use p2p_agent::record::Opener;
 use p2p_agent::time::Duration;
-use p2p_agent::want::{Answered, Round};
+use p2p_agent::want::{Answered, Round, SourceEnd};
 
 use crate::clock;
 use crate::device::Device;
@@ -127,9 +127,9 @@ pub async fn round(device: &Rc<Device>, md5: &ContentMd5) -> (Round, Vec<Found>)
     let mut found = Vec::new();
     for task in tasks {
         match task.await {
-            Outcome::Found(one) => found.push(one),
-            Outcome::Unknown => {}
-            Outcome::Silent => round.silent += 1,
+            Ok(one) => found.push(one),
+            Err(NotFound::Unknown) => {}
+            Err(NotFound::Silent) => round.silent += 1,
         }
     }
     (round, found)
@@ -141,7 +141,7 @@ pub async fn follow_hint(device: Rc<Device>, hint: Hint) {
     let Some(md5) = md5 else { return };
     let target = Target { peer: hint.peer, wired: true, delay: Duration::ZERO, interface: hint.interface };
     let subject = Subject { keys: device.keys(&md5), held: device.held(&md5) };
-    if let Outcome::Found(found) = query(&device, &subject, target).await {
+    if let Ok(found) = query(&device, &subject, target).await {
         let Found { answered, line, .. } = found;
         device.pool.give_back(line);
         let now = clock::now();
@@ -153,13 +153,15 @@ pub async fn follow_hint(device: Rc<Device>, hint: Hint) {
     }
 }
 
-enum Outcome {
-    Found(Found),
+/// Why a peer is not [`Found`].
+enum NotFound {
+    /// It answered, and knows nothing or proved nothing.
     Unknown,
+    /// It did not answer in time.
     Silent,
 }
 
-async fn query(device: &Rc<Device>, subject: &Subject, target: Target) -> Outcome {
+async fn query(device: &Rc<Device>, subject: &Subject, target: Target) -> Result<Found, NotFound> {
     let patience = QUERY_TIMEOUT + target.delay.min(QUERY_TIMEOUT);
     add(&device.tally.queries_asked, 1);
     let asked = smol::future::or(
@@ -178,15 +180,15 @@ async fn query(device: &Rc<Device>, subject: &Subject, target: Target) -> Outcom
             None
         },
     );
-    let Some((line, mut asker, answer)) = asked.await else { return Outcome::Silent };
+    let Some((line, mut asker, answer)) = asked.await else { return Err(NotFound::Silent) };
     match asker.handle_answer(&subject.keys, &answer) {
         Ok(standing) => {
             let Target { peer, wired, delay, .. } = target;
-            Outcome::Found(Found { answered: Answered { peer, standing, wired, delay }, line, asker })
+            Ok(Found { answered: Answered { peer, standing, wired, delay }, line, asker })
         }
         Err(_) => {
             device.pool.give_back(line);
-            Outcome::Unknown
+            Err(NotFound::Unknown)
         }
     }
 }
@@ -232,14 +234,14 @@ async fn read_head<T>(
     parsed.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// What a GET led to.
-pub enum Taken {
-    /// Records follow on the connection.
-    Records(Box<Line>, Opener, Standing),
-    /// No slot there.
-    Busy,
-    /// Not this time.
-    Refused,
+/// Records follow on this connection.
+pub struct Taken {
+    /// The connection.
+    pub line: Box<Line>,
+    /// For the records.
+    pub opener: Opener,
+    /// What the source said about itself.
+    pub standing: Standing,
 }
 
 impl Found {
@@ -256,21 +258,23 @@ impl Found {
         keys: &ContentKeys,
         offset: u64,
         alternative: bool,
-    ) -> Taken {
+    ) -> Result<Taken, SourceEnd> {
         debug_assert_eq!(id, keys.id());
         let request: PeerRequest = self.asker.take(keys, offset, alternative);
-        let Ok(head) = request.head::<HEAD_BYTES>(self.line.peer) else { return Taken::Refused };
+        let Ok(head) = request.head::<HEAD_BYTES>(self.line.peer) else {
+            return Err(SourceEnd::Cut);
+        };
         let patience = device.agent.borrow().patience(self.line.peer) * 2;
         if send(&mut self.line.stream, &head, patience).await.is_err() {
-            return Taken::Refused;
+            return Err(SourceEnd::Cut);
         }
         match read_head(&mut self.line, patience, |response| Given::parse(response).ok()).await {
-            Ok(Given::Refused(503)) => Taken::Busy,
+            Ok(Given::Refused(503)) => Err(SourceEnd::Busy),
             Ok(given) => match self.asker.handle_given(keys, &given) {
-                Ok(opener) => Taken::Records(self.line, opener, self.answered.standing),
-                Err(_) => Taken::Refused,
+                Ok(opener) => Ok(Taken { line: self.line, opener, standing: self.answered.standing }),
+                Err(_) => Err(SourceEnd::Cut),
             },
-            Err(_) => Taken::Refused,
+            Err(_) => Err(SourceEnd::Cut),
         }
     }
 }

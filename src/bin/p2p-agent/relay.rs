@@ -239,12 +239,11 @@ impl Relay<'_> {
     ) -> Result<(), Stop> {
         let taken = match source {
             Some(source) => source.take(self.device, self.id, &self.keys, self.offset, alternative).await,
-            None => Taken::Refused,
+            None => Err(SourceEnd::Cut),
         };
         let end = match taken {
-            Taken::Busy => End::Source(SourceEnd::Busy),
-            Taken::Refused => End::Source(SourceEnd::Cut),
-            Taken::Records(mut line, mut opener, standing) => {
+            Err(end) => End::Source(end),
+            Ok(Taken { mut line, mut opener, standing }) => {
                 if self.size.is_none() {
                     self.size = standing.size;
                 }

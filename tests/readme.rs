@@ -30,10 +30,16 @@ fn every_curl_line_prints_what_the_readme_says() {
     assert!(blocks.len() >= 5, "the README has its curl blocks");
     for (commands, expected) in blocks {
         let script = format!("SOCKET='{}'\nMD5={md5}\n{commands}", player.socket.display());
-        let output = Command::new("sh").args(["-ec", &script]).current_dir(site.path()).output().unwrap();
-        let printed = String::from_utf8(output.stdout).unwrap().replace('\r', "");
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{commands}\n{printed}\n{complaint}");
+        // On a machine that is busy with other tests an answer may come later than an agent waits.
+        let mut outcome = run(&script, site.path());
+        for _ in 0..2 {
+            if outcome.as_ref().is_ok_and(|printed| matches(&expected, printed)) {
+                break;
+            }
+            thread::sleep(Duration::from_secs(1));
+            outcome = run(&script, site.path());
+        }
+        let printed = outcome.unwrap_or_else(|complaint| panic!("{commands}\n{complaint}"));
         assert!(matches(&expected, &printed), "{commands}\nprinted\n{printed}\nand the README says\n{expected}");
     }
     drop(holder);
@@ -110,6 +116,16 @@ fn the_table_of_limits_is_that_of_the_code() {
 fn the_table_of_reasons_is_that_of_the_code() {
     let table: Vec<String> = rows(README, "## When it does not share").map(|row| row[0].replace('`', "")).collect();
     assert_eq!(table, Reason::ALL.map(Reason::as_str));
+}
+
+/// What the script prints, or what went wrong.
+fn run(script: &str, directory: &Path) -> Result<String, String> {
+    let output = Command::new("sh").args(["-ec", script]).current_dir(directory).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap().replace('\r', "");
+    if output.status.success() {
+        return Ok(printed);
+    }
+    Err(format!("{printed}\n{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// Cells of the rows of the first table below `heading`, without its head.

@@ -64,6 +64,22 @@ fn every_file_that_is_named_exists() {
 }
 
 #[test]
+fn every_flag_that_is_named_exists() {
+    let sources = ["src/bin/p2p-agent/cli.rs", "src/bin/p2p-fetch/options.rs", "examples/site/options.rs"].map(read);
+    for document in DOCUMENTS {
+        for word in read(document).split('`').skip(1).step_by(2) {
+            let flag = word.split([' ', '=']).next().unwrap_or_default();
+            if let Some(name) =
+                flag.strip_prefix("--").filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
+            {
+                let read_as = format!("Long(\"{name}\")");
+                assert!(sources.iter().any(|source| source.contains(&read_as)), "{document}: there is no --{name}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_link_leads_to_a_file_and_every_anchor_to_a_heading() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for document in DOCUMENTS {

@@ -9,20 +9,19 @@ use crate::Failure;
 use crate::cli::{Options, exit};
 use crate::net::{tcp, udp};
 use crate::process;
-use crate::run::{Setup, switch_file};
+use crate::run::{Setup, Switch};
 use crate::store::Store;
 
 /// One sentence either way.
 pub fn check(options: &Options) -> Result<String, Failure> {
-    let switch = switch_file(&options.config_dir);
-    if switch.exists() {
-        let sentence = format!("P2P is off because {} exists; remove that file to switch it on.", switch.display());
-        return Err(Failure::new(1, sentence));
-    }
     let setup = Setup::new(options)?;
     socket_is_free(&options.socket)?;
     if let Some(user) = process::user_to_become(&options.user)? {
         process::become_user(&user)?;
+    }
+    // As that user: the daemon looks for the file with the same rights.
+    if let Some(why) = Switch::new(&options.config_dir).off() {
+        return Err(Failure::new(1, format!("P2P is off because {why}; remove that file to switch it on.")));
     }
     Store::open(&options.content, &setup.domain_keys)
         .map_err(|error| Failure::new(exit::UNAVAILABLE, error.to_string()))?;

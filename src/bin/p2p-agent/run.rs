@@ -67,9 +67,25 @@ fn read_domain_keys(path: &Path) -> Result<heapless::Vec<DomainKey, DOMAIN_KEYS>
     })
 }
 
-/// The file that switches P2P off.
-pub fn switch_file(config_dir: &Path) -> PathBuf {
-    config_dir.join("no-p2p")
+/// The file that switches P2P off, and wins over everything.
+pub struct Switch(PathBuf);
+
+impl Switch {
+    /// `no-p2p` in this directory.
+    pub fn new(config_dir: &Path) -> Self {
+        Self(config_dir.join("no-p2p"))
+    }
+
+    /// Why P2P is off, in half a sentence; None when it is on. Where the file cannot be looked for, it may be there: off.
+    pub fn off(&self) -> Option<String> {
+        use std::io::ErrorKind;
+        let path = self.0.display();
+        match std::fs::symlink_metadata(&self.0) {
+            Ok(_) => Some(format!("{path} exists")),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
+            Err(error) => Some(format!("{path} cannot be looked for ({error})")),
+        }
+    }
 }
 
 /// Runs until stopped.
@@ -109,7 +125,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         .detach();
     executor.spawn(api::accept(device.clone(), listener)).detach();
     executor.spawn(watch_fetches(device.clone())).detach();
-    let switch = switch_file(&options.config_dir);
+    let switch = Switch::new(&options.config_dir);
     async_io::block_on(executor.run(network(&device, &setup.filter, &switch)))
 }
 
@@ -138,16 +154,14 @@ fn bind(path: &Path) -> Result<UnixListener, Failure> {
 }
 
 /// P2P on and off, as the switch says.
-async fn network(device: &Rc<Device>, filter: &Filter, switch: &Path) -> Result<(), Failure> {
+async fn network(device: &Rc<Device>, filter: &Filter, switch: &Switch) -> Result<(), Failure> {
     let mut first = true;
     loop {
-        if switch.exists() {
-            if first {
-                info!("P2P is off: {} exists", switch.display());
-            }
-            while switch.exists() {
-                Timer::after(SWITCH_CHECK).await;
-            }
+        if let Some(why) = switch.off() {
+            info!("P2P is off: {why}");
+        }
+        while switch.off().is_some() {
+            Timer::after(SWITCH_CHECK).await;
         }
         let ports =
             udp::Port::open(device.mode, device.port).and_then(|udp| Ok((udp, tcp::listen(device.mode, device.port)?)));
@@ -157,13 +171,12 @@ async fn network(device: &Rc<Device>, filter: &Filter, switch: &Path) -> Result<
                 device.enabled.set(true);
                 device.switched.notify();
                 let switched_off = async {
-                    while !switch.exists() {
+                    while switch.off().is_none() {
                         Timer::after(SWITCH_CHECK).await;
                     }
                 };
                 or(session(device, filter, udp, listener), switched_off).await;
                 leave(device);
-                info!("P2P is off: {} exists", switch.display());
             }
             Err(error) if first => return Err(Failure::new(exit::UNAVAILABLE, format!("{error}."))),
             Err(error) => {

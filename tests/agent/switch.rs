@@ -1,15 +1,18 @@
 //! `no-p2p` (behaviours 5, 14 and 38).
 
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::lab::local::End;
 use crate::lab::{Agent, Content, Site, wait_for};
 
-/// Nobody answers on TCP, and anybody may have the UDP port.
+/// Nobody answers on TCP, and anybody may have both ports.
 fn is_closed(agent: &Agent) -> bool {
-    let address = (agent.address, agent.port);
-    let refused = TcpStream::connect(address).is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);
+    let address = SocketAddrV4::new(agent.address, agent.port);
+    // An open port takes no notice of who is, by the TTL, not on its link.
+    let refused = TcpStream::connect_timeout(&address.into(), Duration::from_millis(100))
+        .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
     refused && UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
 }
 

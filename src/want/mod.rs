@@ -176,6 +176,8 @@ pub struct Want {
     served: bool,
     offset: u64,
     size: Option<u64>,
+    /// The size comes from the local client: who says another one has another file.
+    size_is_certain: bool,
     attempt: u8,
     dry_since: Instant,
     changed_at: Instant,
@@ -201,6 +203,7 @@ impl Want {
             served: true,
             offset,
             size,
+            size_is_certain: size.is_some(),
             attempt: 1,
             dry_since: now,
             changed_at: now,
@@ -220,10 +223,17 @@ impl Want {
     pub fn handle_request(&mut self, now: Instant, offset: u64, size: Option<u64>) {
         self.served = true;
         self.offset = offset;
-        self.size = size.or(self.size);
+        self.handle_size(size);
         // A turn that came in mid-relay is still to be told; everything else starts with a fresh look at the site.
         if self.told || !matches!(self.phase, Phase::Hold { .. }) {
             self.restart(now);
+        }
+    }
+
+    fn handle_size(&mut self, size: Option<u64>) {
+        if size.is_some() {
+            self.size = size;
+            self.size_is_certain = true;
         }
     }
 
@@ -272,7 +282,11 @@ impl Want {
         condition: Condition,
         random: &mut Random,
     ) {
-        for answer in answers {
+        let certain = self.size.filter(|_| self.size_is_certain);
+        let fits =
+            |answer: &&Answered| certain.is_none() || answer.standing.size.is_none_or(|size| Some(size) == certain);
+        let answers = || answers.iter().filter(fits);
+        for answer in answers() {
             self.rivals.handle_standing(now, answer.peer, answer.standing);
             if self.size.is_none() {
                 self.size = answer.standing.size;
@@ -284,8 +298,8 @@ impl Want {
             // Something heard meanwhile has already decided.
             _ => return,
         };
-        if let Some(source) = choose(answers.iter(), self.offset, self.attempt, &self.avoided, now, random) {
-            let sources = answers.iter().filter(|answer| answer.is_source(self.offset, self.attempt));
+        if let Some(source) = choose(answers(), self.offset, self.attempt, &self.avoided, now, random) {
+            let sources = answers().filter(|answer| answer.is_source(self.offset, self.attempt));
             let alternative = sources.filter(|answer| !self.avoided.contains(now, answer.peer)).count() > 1;
             self.enter(now, Phase::Follow { peer: source.peer, alternative });
             return;
@@ -296,8 +310,7 @@ impl Want {
         let claimant = self.rivals.best(now, &[State::Claiming]).is_some_and(|(_, s)| !claimed || s.rank > own);
         let wanter = !claimed && self.rivals.any_above(now, &[State::Wanting], own);
         // A source that is only avoided for a moment is worth waiting for.
-        let resting =
-            answers.iter().any(|answer| answer.is_source(self.offset, self.attempt)) && self.trouble_is_brief();
+        let resting = answers().any(|answer| answer.is_source(self.offset, self.attempt)) && self.trouble_is_brief();
         if taken || claimant || wanter || resting || !condition.may_fetch && self.rivals.any(now) {
             let jitter = random.below(WAIT_JITTER.as_micros() as u64);
             self.enter(now, Phase::Wait { until: now + WAIT_ROUND + Duration::from_micros(jitter) });
@@ -410,7 +423,7 @@ impl Want {
 
     /// The client reports on its download; whether it still holds the lease.
     pub fn handle_report(&mut self, now: Instant, size: Option<u64>) -> bool {
-        self.size = size.or(self.size);
+        self.handle_size(size);
         match self.phase {
             // The report itself is no progress: bytes are.
             Phase::Hold { .. } => true,
@@ -549,3 +562,6 @@ impl Want {
         self.changed_at = now;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,10 +17,12 @@ use p2p_agent::http::parse_request;
 use p2p_agent::keys::ContentKeys;
 use p2p_agent::limits::{
     CONNECTIONS_PER_ADDRESS, HEAD_BYTES, HEAD_TIMEOUT, HEARTBEAT, IDLE_TIMEOUT, QUERY_CONNECTIONS, READER_STALL, SLOTS,
+    UPLOAD_SHARE_PERCENT,
 };
 use p2p_agent::record::{RECORD_HEADER, Sealer};
 use p2p_agent::slots::{Admission, SlotId};
 use smol::LocalExecutor;
+use smol::future::yield_now;
 use smol::io::AsyncWriteExt as _;
 
 use crate::clock;
@@ -68,6 +70,11 @@ fn on_link(device: &Device, stream: &TcpStream) -> Option<(Interface, Ipv4Addr)>
     let (local, peer) = tcp::addresses(stream).ok()?;
     tcp::prepare_accepted(stream).ok()?;
     let link = tcp::on_link(*local.ip(), *peer.ip(), &device.interfaces.borrow())?.clone();
+    // A full send queue would delay the acknowledgements of what this device itself downloads.
+    let rate = link.link_mbit.map(|mbit| mbit.saturating_mul(1_250 * UPLOAD_SHARE_PERCENT));
+    if let Err(error) = tcp::set_pacing(stream, rate) {
+        debug!("a transfer cannot be paced: {error}");
+    }
     Some((link, *peer.ip()))
 }
 
@@ -121,9 +128,12 @@ impl Connection {
     async fn run(mut self) {
         let mut inbox = HeadInbox::default();
         let mut known: Option<Known> = None;
+        let mut proven = false;
         loop {
+            // Who has proved nothing may not occupy a seat: all of them could be taken by strangers.
+            let idle = if proven { IDLE_TIMEOUT } else { HEAD_TIMEOUT };
             let complete = |bytes: &[u8]| parse_request(bytes).map(|request| request.is_some());
-            match await_head(&mut inbox, &mut self.stream, (IDLE_TIMEOUT, HEAD_TIMEOUT), complete).await {
+            match await_head(&mut inbox, &mut self.stream, (idle, HEAD_TIMEOUT), complete).await {
                 Ok(()) => {}
                 Err(NoHead::Closed) => return,
                 Err(NoHead::Refused(refusal)) => return self.refuse(refusal.status()).await,
@@ -138,6 +148,7 @@ impl Connection {
                 Ok(request @ PeerRequest::Query { id, .. }) => {
                     let (now_known, answer) = self.answer(id, &request).unzip();
                     known = now_known;
+                    proven |= known.is_some();
                     let head = answer.unwrap_or(Answer::Refused(404)).head::<HEAD_BYTES>();
                     let sent = match head {
                         Ok(head) => send(&mut self.stream, &head, READER_STALL).await.is_ok(),
@@ -249,6 +260,8 @@ impl Connection {
             if last {
                 return Ok(());
             }
+            // A fast reader never makes this task wait; the others get their turn all the same.
+            yield_now().await;
         }
     }
 }

@@ -10,6 +10,7 @@ mod command_line;
 mod domain;
 mod hostile;
 mod lab;
+mod liars;
 mod local_clients;
 mod sharing;
 mod slots;

@@ -285,8 +285,7 @@ fn a_source_that_is_killed_is_replaced_at_the_byte_reached_and_the_client_sees_o
     let mut reply = client.get(&with_size(&content));
     assert_eq!(reply.status, 200);
     let mut body = reply.at_least(MIB);
-    let (mut source, other) =
-        if first.metric("p2p_transfers_active") == 1 { (first, second) } else { (second, first) };
+    let (mut source, other) = if first.metric("p2p_transfers_active") == 1 { (first, second) } else { (second, first) };
     assert_eq!(other.metric("p2p_transfers_total{result=\"started\"}"), 0);
     source.kill();
     let (rest, end) = reply.rest();

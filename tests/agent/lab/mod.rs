@@ -1,6 +1,7 @@
 //! What the tests are made of: a site of agents, a local client, a neighbour that says what a test wants said.
 
 pub mod agent;
+pub mod impostor;
 pub mod local;
 pub mod neighbour;
 pub mod site;

@@ -2,7 +2,7 @@
 //! there (content directory, local API, the switch) and what exists only while P2P is on (sockets, peers). Switching off drops
 //! the inner set as a whole, so nothing can be left open.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -85,7 +85,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     process::step_back(options.priority);
     process::renounce_new_privileges();
     let store = Store::open(&options.content, &setup.domain_keys)
-        .map_err(|error| Failure::new(exit::UNAVAILABLE, error.to_string()))?;
+        .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{error}.")))?;
     let os_version = options.os_version.clone().unwrap_or_else(process::os_version);
     let mut agent = Agent::new(&os_version, Random::from_seed(process::seed()?));
     agent.set_may_fetch(!options.never_fetch);
@@ -122,9 +122,7 @@ fn bind(path: &Path) -> Result<UnixListener, Failure> {
             format!("the socket {name} cannot be made: {error}; name another with --socket."),
         )
     };
-    if UnixStream::connect(path).is_ok() {
-        return Err(Failure::new(exit::UNAVAILABLE, format!("{name} is in use: another p2p-agent is running.")));
-    }
+    socket_is_free(path)?;
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         std::fs::create_dir_all(directory).map_err(failure)?;
     }
@@ -135,6 +133,21 @@ fn bind(path: &Path) -> Result<UnixListener, Failure> {
     let listener = UnixListener::bind(path).map_err(failure)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failure)?;
     Ok(listener)
+}
+
+/// Nobody listens at `path`, and nothing is there that is no socket and would be lost.
+pub fn socket_is_free(path: &Path) -> Result<(), Failure> {
+    let failure = |sentence| Err(Failure::new(exit::UNAVAILABLE, sentence));
+    let name = path.display();
+    if UnixStream::connect(path).is_ok() {
+        return failure(format!("{name} is in use: another p2p-agent is running."));
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            failure(format!("{name} is there and is not a socket; name another with --socket."))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// P2P on and off, as the switch says.

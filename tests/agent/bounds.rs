@@ -33,7 +33,6 @@ fn resting_heap(agent: &Agent) -> u64 {
 /// One probe, one query and one transfer each.
 fn work(agent: &Agent, content: &Content, addresses: &[Ipv4Addr], rounds: usize) {
     let keys = content.keys();
-    // Half of them answer nothing to the agent's own probes.
     let sockets: Vec<_> = addresses.iter().map(|own| datagrams(*own, agent.port)).collect();
     for round in 0..rounds {
         let number = round % addresses.len();
@@ -90,7 +89,8 @@ fn has_release_build() -> bool {
         "P2P_REQUIRE_BOUNDS=1 demands P2P_RELEASE_BIN: the path of a release build"
     );
     // Not `eprintln!`, which the test harness swallows when a test passes.
-    writeln!(std::io::stderr(), "SKIPPED: resident memory needs a release build; run .ci/bounds").unwrap();
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "SKIPPED: resident memory needs a release build; run .ci/bounds").unwrap();
     false
 }
 

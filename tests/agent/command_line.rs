@@ -106,7 +106,7 @@ fn a_content_directory_that_cannot_be_used_is_named() {
     assert_does_not_start(&device, &[], 69, &[&name, "not a directory"]);
     fs::remove_file(&directory).unwrap();
     fs::create_dir(&directory).unwrap();
-    fs::set_permissions(&directory, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&directory, Permissions::from_mode(0o000)).unwrap();
     // Root may read everything, its agent's user may not.
     let flags: &[&str] = if geteuid().is_root() { &["--user", "nobody"] } else { &[] };
     assert_does_not_start(&device, flags, 69, &[&name, "not accessible"]);

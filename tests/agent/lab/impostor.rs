@@ -41,8 +41,6 @@ pub enum Lie {
 
 /// The peer; it goes with the value.
 pub struct Impostor {
-    /// Where.
-    pub address: Ipv4Addr,
     takes: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -66,7 +64,7 @@ impl Impostor {
         let (keys, bytes) = (content.keys(), Arc::new(content.bytes.clone()));
         let part = Part { address, port, lie, keys, bytes, takes: takes.clone(), over: over.clone() };
         let listener = TcpListener::bind((address, port)).unwrap();
-        nix::sys::socket::setsockopt(&listener, sockopt::Ipv4Ttl, &i32::from(LINK_TTL)).unwrap();
+        setsockopt(&listener, sockopt::Ipv4Ttl, &i32::from(LINK_TTL)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let (own, everybody) = (datagrams(address, port), datagrams(Ipv4Addr::new(127, 255, 255, 255), port));
         let threads = vec![
@@ -76,7 +74,7 @@ impl Impostor {
             }),
             thread::spawn(move || part.reply(&own, &everybody)),
         ];
-        Self { address, takes, over, threads }
+        Self { takes, over, threads }
     }
 
     /// How often somebody tried to take bytes.

@@ -153,11 +153,6 @@ impl Reply {
         assert!(body == expected, "other bytes");
     }
 
-    /// How long no byte may come before that is a fault.
-    pub fn set_silence(&self, silence: Duration) {
-        self.reader.get_ref().set_read_timeout(Some(silence)).unwrap();
-    }
-
     /// A connection that has gone shows as an error: a length that is not reached is a cut.
     fn up_to(&mut self, limit: u64) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(limit).unwrap()];

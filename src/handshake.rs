@@ -137,3 +137,123 @@ impl Granted {
         (given, Sealer::new(&keys.transfer(&self.transcript)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::{ContentMd5, State};
+    use crate::keys::DomainKey;
+
+    const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+    const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    const THIRD: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
+    const HOLDER: Standing = Standing {
+        state: State::Complete,
+        size: Some(1_000),
+        available: 1_000,
+        active: 3,
+        rank: crate::content::Rank([0; 16]),
+        attempt: 1,
+    };
+
+    fn keys(md5: u8) -> ContentKeys {
+        ContentKeys::derive(&DomainKey::open(), &ContentMd5([md5; 16]))
+    }
+
+    fn asker() -> Asker {
+        Asker::new(&keys(1), CLIENT, SERVER, Standing::default(), [5; 16])
+    }
+
+    /// Both halves up to the answer.
+    fn acquainted() -> (Asker, Answerer) {
+        let (keys, mut asker) = (keys(1), asker());
+        let mut answerer = Answerer::accept(&keys, CLIENT, SERVER, &asker.query(&keys)).expect("a proven query");
+        let answer = answerer.answer(&keys, HOLDER, [6; 16]);
+        assert_eq!(asker.handle_answer(&keys, &answer), Ok(HOLDER));
+        (asker, answerer)
+    }
+
+    #[test]
+    fn who_knows_the_content_gets_it() {
+        let (keys, (mut asker, answerer)) = (keys(1), acquainted());
+        let granted =
+            answerer.handle_take(&keys, &asker.take(&keys, 400, true)).map_err(|_| ()).expect("a proven take");
+        let (given, mut sealer) = granted.give(&keys, [7; 16]);
+        let mut opener = asker.handle_given(&keys, &given).map_err(|_| ()).expect("a proven give");
+        let mut data = *b"plain";
+        let header = sealer.seal(&mut data, true).expect("a record");
+        assert_ne!(&data, b"plain");
+        assert_eq!(opener.open(&header, &mut data), Ok(true));
+        assert_eq!(&data, b"plain");
+    }
+
+    #[test]
+    fn who_does_not_know_the_content_can_neither_ask_nor_answer() {
+        let stranger = keys(2);
+        let guessed = Asker::new(&stranger, CLIENT, SERVER, Standing::default(), [5; 16]).query(&stranger);
+        let PeerRequest::Query { nonce, asker: standing, proof, .. } = guessed else { panic!() };
+        // Even with the right id, which anybody can overhear.
+        let forged = PeerRequest::Query { id: keys(1).id(), nonce, asker: standing, proof };
+        assert!(Answerer::accept(&keys(1), CLIENT, SERVER, &forged).is_err());
+
+        let keys = keys(1);
+        let mut asker = asker();
+        let mut answerer =
+            Answerer::accept(&keys, CLIENT, SERVER, &asker.query(&keys)).map_err(|_| ()).expect("proven");
+        let answer = answerer.answer(&stranger, HOLDER, [6; 16]);
+        assert_eq!(asker.handle_answer(&keys, &answer), Err(NotProven));
+    }
+
+    #[test]
+    fn a_query_sent_on_to_a_third_device_proves_nothing_there() {
+        let keys = keys(1);
+        let query = asker().query(&keys);
+        assert!(Answerer::accept(&keys, CLIENT, THIRD, &query).is_err());
+        assert!(Answerer::accept(&keys, THIRD, SERVER, &query).is_err());
+        assert!(Answerer::accept(&keys, SERVER, CLIENT, &query).is_err());
+    }
+
+    #[test]
+    fn an_answer_changed_in_flight_is_no_answer() {
+        let keys = keys(1);
+        let asker = asker();
+        let mut answerer =
+            Answerer::accept(&keys, CLIENT, SERVER, &asker.query(&keys)).map_err(|_| ()).expect("proven");
+        let Answer::Known { standing, challenge, proof } = answerer.answer(&keys, HOLDER, [6; 16]) else { panic!() };
+        for changed in [
+            Standing { active: 0, ..standing },
+            Standing { available: 999, ..standing },
+            Standing { state: State::Fetching, ..standing },
+        ] {
+            let mut asker = self::asker();
+            let answer = Answer::Known { standing: changed, challenge, proof };
+            assert_eq!(asker.handle_answer(&keys, &answer), Err(NotProven));
+        }
+    }
+
+    #[test]
+    fn a_take_is_bound_to_its_challenge_its_range_and_its_connection() {
+        let keys = keys(1);
+        let (mut asker, answerer) = acquainted();
+        let PeerRequest::Take { id, alternative, proof, .. } = asker.take(&keys, 400, true) else { panic!() };
+        let other_range = PeerRequest::Take { id, offset: 401, alternative, proof };
+        assert!(answerer.handle_take(&keys, &other_range).is_err());
+
+        // The same take over another connection, whose challenge is another one.
+        let mut answerer =
+            Answerer::accept(&keys, CLIENT, SERVER, &self::asker().query(&keys)).map_err(|_| ()).expect("ok");
+        let _ = answerer.answer(&keys, HOLDER, [66; 16]);
+        let replayed = PeerRequest::Take { id, offset: 400, alternative, proof };
+        assert!(answerer.handle_take(&keys, &replayed).is_err());
+    }
+
+    #[test]
+    fn the_servers_own_proof_cannot_be_reflected() {
+        let keys = keys(1);
+        let (mut asker, answerer) = acquainted();
+        let take = asker.take(&keys, 0, true);
+        let PeerRequest::Take { proof, .. } = take else { panic!() };
+        let _ = answerer;
+        assert!(asker.handle_given(&keys, &Given::Records { nonce: [7; 16], proof }).is_err());
+    }
+}

@@ -71,6 +71,12 @@ pub const REPLIES_OVERALL: (u32, u32) = (256, 128);
 
 /// Own unicast probes to strangers: burst, and refill per second. A whole table at boot; a flood of forged sources gets little.
 pub const PROBES_TO_STRANGERS: (u32, u32) = (128, 16);
+/// Bits of the census of nodes heard: good to a few percent for some thousand nodes, in 128 bytes each.
+pub const CENSUS_BITS: usize = 1_024;
+/// Beyond so many nodes on the links, each is a neighbour of some only: a full table and the census' error.
+pub const CROWD: u32 = PEERS as u32 * 17 / 16;
+/// So many neighbours are then expected; the table has room for more, because their number scatters.
+pub const NEIGHBOURS: u32 = PEERS as u32 * 7 / 8;
 /// A stranger is not probed again within this, so that each of its link-up probes may ask for one.
 pub const REPROBE_AFTER: Duration = Duration::from_millis(90);
 /// A unicast probe that found no room waits this long.
@@ -215,6 +221,8 @@ pub const READ_TRIES: u32 = 36;
 pub const LOG_BYTES_PER_SECOND: u32 = 16_384;
 /// Timers later than this mean that the device is too busy to be a good source.
 pub const STARVED: Duration = Duration::from_millis(100);
+/// Part of a link's speed, where known, that one upload may take.
+pub const UPLOAD_SHARE_PERCENT: u32 = 90;
 /// How often the file no-p2p is looked for: off is off within a second, at two system calls a second.
 pub const SWITCH_CHECK: Duration = Duration::from_millis(400);
 /// How often the interfaces are listed even if nothing announced a change.
@@ -236,7 +244,7 @@ const _: () = assert!(INTERVAL_MAX.as_millis() <= u16::MAX as u128);
 // Replies to eight peers and the own broadcast, every interval.
 const _: () =
     assert!((PROBED_PEERS as u128 + 1) * 1_000 <= IDLE_PACKETS_PER_SECOND as u128 * PROBE_INTERVAL.as_millis());
-const _: () = assert!(SOURCES.is_power_of_two());
+const _: () = assert!(SOURCES.is_power_of_two() && CENSUS_BITS.is_power_of_two());
 // A stalled source is noticed, and another one asked, within three seconds.
 const _: () = assert!(SOURCE_STALL.as_millis() + 2 * QUERY_TIMEOUT.as_millis() < 3_000);
 // The content index counts in 16 bits, and remembers a line of `MD5SUMS` in 32.

@@ -59,7 +59,7 @@ pub struct Peer {
     pub state: PeerState,
     /// The last valid reply or authenticated query; for `Heard`, when the entry was made.
     pub last_heard: Instant,
-    /// The interval it announced, within the limits.
+    /// How often it was to be heard when it was last heard: as it announced, within the limits, or as often as it was asked.
     pub interval: Duration,
     /// Its clock.
     pub(crate) clock: ClockFilter,
@@ -130,9 +130,11 @@ impl Peer {
         due_at.max(self.ask_not_before)
     }
 
-    /// Somebody else has this address now, or the same device with a new node id.
+    /// Somebody else has this address now, or the same device with a new node id; or its node id was not known yet.
     pub(crate) fn replace_node(&mut self, node: NodeId) {
-        self.node = Some(node);
+        if self.node.replace(node).is_none() {
+            return;
+        }
         self.state = self.state.min(PeerState::Probed);
         self.clock.clear();
         self.answered = None;
@@ -170,10 +172,15 @@ pub(crate) struct Candidate {
 
 /// How far two nodes are from each other; the same from both ends.
 ///
-/// The mix is that of SplitMix64: near enough to uniform to give everybody equally many near ones. It needs no secret, because who grinds
+/// Near enough to uniform to give everybody equally many near ones. It needs no secret, because who grinds
 /// node ids to be near gains a place in the table that grants nothing before an authenticated query.
-fn distance(a: NodeId, b: NodeId) -> u64 {
-    let mut mixed = u64::from_be_bytes(a.0) ^ u64::from_be_bytes(b.0);
+pub(crate) fn distance(a: NodeId, b: NodeId) -> u64 {
+    mix(u64::from_be_bytes(a.0) ^ u64::from_be_bytes(b.0))
+}
+
+/// SplitMix64's finalizer: a bijection that scatters.
+pub(crate) const fn mix(value: u64) -> u64 {
+    let mut mixed = value;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
@@ -264,15 +271,17 @@ impl PeerTable {
             self.generation += u64::from(candidate.state >= PeerState::Probed);
             return self.peers.len().checked_sub(1);
         }
-        let leaving = |(at, peer): (usize, &Peer)| {
-            let key = peer.yields_to(candidate, now, own, own_interval)?;
-            Some((key, Reverse(at)))
+        let key = |(at, peer): (usize, &Peer)| {
+            peer.yields_to(candidate, now, own, own_interval).map(|key| (key, Reverse(at)))
         };
-        self.peers.iter().enumerate().filter_map(leaving).max().map(|(_, Reverse(at))| at)
+        self.peers.iter().enumerate().filter_map(key).max().map(|(_, Reverse(at))| at)
     }
 
-    pub(crate) fn expire(&mut self, now: Instant, own_interval: Duration) {
+    /// Drops the expired; whether there were any.
+    pub(crate) fn expire(&mut self, now: Instant, own_interval: Duration) -> bool {
+        let before = self.peers.len();
         self.retain(|peer| now < peer.expires_at(own_interval));
+        self.peers.len() < before
     }
 
     pub(crate) fn remove_interface(&mut self, interface: IfIndex) {

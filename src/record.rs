@@ -12,13 +12,8 @@
 
 use core::fmt;
 
-use aes::Aes128;
-use aes::cipher::{InnerIvInit, KeyInit, StreamCipher};
-use ctr::{Ctr64BE, CtrCore, flavors};
-use poly1305::Poly1305;
-use poly1305::universal_hash::UniversalHash;
+use p2p_record_cipher::{Keystream, RecordCipher};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
 
 use crate::keys::TransferKeys;
 use crate::limits::RECORD_BYTES;
@@ -84,11 +79,10 @@ impl Sealer {
         let index = self.stream.next.ok_or(RecordError::Over)?;
         let length = u32::try_from(data.len()).ok().filter(|&n| n <= LENGTH_MAX).ok_or(RecordError::Length)?;
         let front = front(index, if last { length | LAST } else { length });
-        let (mut keystream, mac) = self.stream.record(index);
-        keystream.apply_keystream(data);
+        let tag = self.stream.record(index).seal(&front, data);
         let mut header = [0; RECORD_HEADER];
         header[..8].copy_from_slice(&front);
-        header[8..].copy_from_slice(&tag(mac, &front, data));
+        header[8..].copy_from_slice(&tag);
         self.stream.advance(index, last);
         Ok(header)
     }
@@ -128,12 +122,12 @@ impl Opener {
             return Err(RecordError::Length);
         }
         let (index, word, claimed) = split(header);
-        let (mut keystream, mac) = self.stream.record(index);
-        if !bool::from(tag(mac, &front(index, word), data).ct_eq(&claimed)) {
+        let keystream = self.stream.record(index);
+        if !bool::from(keystream.tag(&front(index, word), data).ct_eq(&claimed)) {
             self.stream.next = None;
             return Err(RecordError::Tag);
         }
-        keystream.apply_keystream(data);
+        keystream.open(data);
         self.stream.advance(index, said.last);
         self.complete = said.last;
         Ok(said.last)
@@ -146,26 +140,17 @@ impl Opener {
 }
 
 struct Stream {
-    cipher: Aes128,
-    iv: [u8; 8],
+    cipher: RecordCipher,
     next: Option<u32>,
 }
 
 impl Stream {
     fn new(keys: &TransferKeys) -> Self {
-        Self { cipher: Aes128::new(&keys.aes.into()), iv: keys.iv, next: Some(0) }
+        Self { cipher: RecordCipher::new(&keys.aes, &keys.iv), next: Some(0) }
     }
 
-    fn record(&self, index: u32) -> (Ctr64BE<&Aes128>, Poly1305) {
-        let counter = u64::from(index) * BLOCKS_PER_RECORD;
-        let block = u128::from(u64::from_be_bytes(self.iv)) << 64 | u128::from(counter);
-        let core = CtrCore::<_, flavors::Ctr64BE>::inner_iv_init(&self.cipher, &block.to_be_bytes().into());
-        let mut keystream = Ctr64BE::from_core(core);
-        let mut key = [0; 32];
-        keystream.apply_keystream(&mut key);
-        let mac = Poly1305::new(&key.into());
-        key.zeroize();
-        (keystream, mac)
+    fn record(&self, index: u32) -> Keystream<'_> {
+        self.cipher.keystream(u64::from(index) * BLOCKS_PER_RECORD)
     }
 
     fn advance(&mut self, index: u32, last: bool) {
@@ -180,14 +165,6 @@ fn front(index: u32, word: u32) -> [u8; 8] {
 fn split(header: &[u8; RECORD_HEADER]) -> (u32, u32, [u8; 16]) {
     let [i0, i1, i2, i3, w0, w1, w2, w3, tag @ ..] = *header;
     (u32::from_be_bytes([i0, i1, i2, i3]), u32::from_be_bytes([w0, w1, w2, w3]), tag)
-}
-
-fn tag(mut mac: Poly1305, front: &[u8; 8], ciphertext: &[u8]) -> [u8; 16] {
-    mac.update_padded(front);
-    mac.update_padded(ciphertext);
-    let lengths = (front.len() as u128) | ((ciphertext.len() as u128) << 64);
-    mac.update(&[lengths.to_le_bytes().into()]);
-    mac.finalize().into()
 }
 
 #[cfg(test)]

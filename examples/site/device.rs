@@ -93,7 +93,10 @@ impl Device {
             .arg(port.to_string())
             .arg("--config-dir")
             .arg(self.home.join("config"))
-            .args(["--log", "warn"])
+            // The demo shares its machine with the origin and the clients; idle priority would mostly wait.
+            .args(["--log", "warn", "--priority", "low"])
+            // Started by root, the agent would look for its own user.
+            .args(nix::unistd::User::from_uid(nix::unistd::geteuid())?.iter().flat_map(|user| ["--user", &user.name]))
             .args(&site.options.agent_options)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -3,32 +3,36 @@
 use core::net::Ipv4Addr;
 
 use crate::limits;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// One budget.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
-    /// Millionths of a datagram sent beyond the rate.
-    debt: u64,
+    /// How long it takes until the bucket is full again.
+    debt_us: u64,
     at: Instant,
 }
 
 impl Bucket {
     pub(super) const fn new() -> Self {
-        Self { debt: 0, at: Instant::ZERO }
+        Self { debt_us: 0, at: Instant::ZERO }
     }
 
     /// Takes one datagram out of a budget of `(burst, per second)`, if it is there.
     #[must_use]
     pub(super) fn take(&mut self, now: Instant, (burst, per_second): (u32, u32)) -> bool {
-        const ONE: u64 = 1_000_000;
-        let elapsed_us = u64::try_from(now.since(self.at).as_micros()).unwrap_or(u64::MAX);
-        self.debt = self.debt.saturating_sub(elapsed_us.saturating_mul(u64::from(per_second)));
+        let each = Duration::from_secs(1) / per_second.max(1);
+        self.debt_us = self.debt_us.saturating_sub(micros(now.since(self.at)));
         self.at = self.at.max(now);
-        let granted = self.debt + ONE <= u64::from(burst) * ONE;
-        self.debt += if granted { ONE } else { 0 };
+        let after = self.debt_us.saturating_add(micros(each));
+        let granted = after <= micros(each.saturating_mul(burst));
+        self.debt_us = if granted { after } else { self.debt_us };
         granted
     }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A budget for each source. A source is the low bits of its address: no table that a flood could fill, and who forges
@@ -52,7 +56,6 @@ impl Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Duration;
 
     #[test]
     fn a_bucket_grants_its_burst_then_its_rate() {
@@ -67,7 +70,7 @@ mod tests {
         assert_eq!(granted_until(1_250), 4);
         assert_eq!(granted_until(3_600_000), 8);
         assert_eq!(granted_until(0), 0, "a clock that goes back fills nothing");
-        assert_eq!(granted_until(u64::MAX / 2_000), 8);
+        assert_eq!(granted_until(u64::MAX / 1_000), 8);
     }
 
     #[test]

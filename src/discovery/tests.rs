@@ -1,31 +1,31 @@
-//! Discovery against itself on simulated links, and against whoever wishes it ill.
+//! Discovery against hand-made datagrams, and against whoever wishes it ill.
 
 use super::*;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::vec::Vec;
 
-const ETH: IfIndex = IfIndex(2);
+pub(super) const ETH: IfIndex = IfIndex(2);
 const BOOT: Timestamp = Timestamp::from_nanos(1_700_000_000_000_000_000);
 
-fn millis_in(ms: u64) -> Instant {
+pub(super) fn millis_in(ms: u64) -> Instant {
     Instant::ZERO + Duration::from_millis(ms)
 }
 
-fn wall(now: Instant) -> Timestamp {
+pub(super) fn wall(now: Instant) -> Timestamp {
     Timestamp::from_nanos(BOOT.as_nanos() + now.as_micros() as i64 * 1_000)
 }
 
-fn addr(n: usize) -> Ipv4Addr {
+pub(super) fn addr(n: usize) -> Ipv4Addr {
     Ipv4Addr::from_bits(0x0a00_0001 + n as u32)
 }
 
-fn node(n: usize) -> NodeId {
+pub(super) fn node(n: usize) -> NodeId {
     // Scattered as real node ids are: nearness needs that.
     NodeId(Random::from_seed((n as u128).to_be_bytes()).bytes())
 }
 
-fn up(now: Instant, n: usize) -> Discovery {
+pub(super) fn up(now: Instant, n: usize) -> Discovery {
     let mut discovery = Discovery::new(node(n), "test 1");
     assert_eq!(discovery.handle_interface_up(now, ETH, addr(n), 16, true), InterfaceUp::Started);
     discovery
@@ -113,176 +113,367 @@ fn is_probe(transmit: &Transmit) -> bool {
     matches!(Datagram::decode(&transmit.bytes), Ok(Datagram::Probe(_)))
 }
 
-/// One node of a link.
-struct Station {
-    mind: Discovery,
-    random: Random,
-    /// Its wall clock minus true time.
-    skew_ns: i64,
-    sent: u64,
-    wakes_at: Instant,
-}
-
-/// N nodes on one link: everything arrives after 200 µs, or is lost.
-struct Link {
-    nodes: Vec<Station>,
-    /// Earliest first: (time, order, node).
-    events: BinaryHeap<core::cmp::Reverse<(u64, u64, usize)>>,
-    in_flight: BTreeMap<u64, (usize, [u8; limits::DATAGRAM_BYTES])>,
-    order: u64,
-    /// One datagram in so many is lost; 0 for none.
-    lose_every: u64,
-    random: Random,
-    now: Instant,
-}
-
-impl Link {
-    /// All boot within a second; clocks differ by `skew_ns` per node.
-    fn boot(count: usize, skew_ns: i64) -> Self {
-        let mut link = Self {
-            nodes: Vec::new(),
-            events: BinaryHeap::new(),
-            in_flight: BTreeMap::new(),
-            order: 0,
-            lose_every: 0,
-            random: Random::from_seed([3; 16]),
-            now: Instant::ZERO,
-        };
-        for n in 0..count {
-            let at = millis_in(n as u64 * 997 % 1_000);
-            let random = Random::from_seed((n as u128 + 1).to_le_bytes());
-            let skew_ns = n as i64 * skew_ns;
-            link.nodes.push(Station { mind: up(at, n), random, skew_ns, sent: 0, wakes_at: Instant::FAR });
-            link.schedule(n);
-        }
-        link
+#[test]
+fn a_silent_peer_is_asked_once_more_alone_and_then_dropped_after_three_intervals() {
+    let mut bench = Bench::new();
+    bench.befriends(millis_in(0), 1);
+    let mut asked_alone = 0;
+    for ms in 0..9_500 {
+        let sent = bench.timeout(millis_in(ms));
+        asked_alone += sent.iter().filter(|sent| sent.to == To::Unicast(addr(1))).count();
     }
-
-    /// Wakes the node when it wants to be woken, unless it will be woken before.
-    fn schedule(&mut self, n: usize) {
-        let at = self.nodes[n].mind.poll_timeout();
-        if at < self.nodes[n].wakes_at {
-            self.nodes[n].wakes_at = at;
-            self.push_event(n, at);
-        }
-    }
-
-    fn push_event(&mut self, n: usize, at: Instant) {
-        self.order += 1;
-        self.events.push(core::cmp::Reverse((at.as_micros(), self.order, n)));
-    }
-
-    fn run_until(&mut self, end: Instant) {
-        while let Some(core::cmp::Reverse((at, order, n))) = self.events.peek().copied() {
-            if at > end.as_micros() {
-                break;
-            }
-            self.events.pop();
-            let now = Instant::from_micros(at);
-            self.now = now;
-            let datagram = self.in_flight.remove(&order);
-            let Station { mind, random, skew_ns, wakes_at, .. } = &mut self.nodes[n];
-            let wall = Timestamp::from_nanos(wall(now).as_nanos() + *skew_ns);
-            if let Some((from, bytes)) = datagram {
-                assert_eq!(mind.handle_datagram(now, wall, ETH, addr(from), &bytes, random), None);
-            } else {
-                *wakes_at = if *wakes_at == now { Instant::FAR } else { *wakes_at };
-                if mind.poll_timeout() <= now {
-                    mind.handle_timeout(now, wall, random);
-                    assert!(mind.poll_timeout() > now, "node {n} wants to be woken at once again");
-                }
-            }
-            while let Some(transmit) = self.nodes[n].mind.poll_transmit(now, wall) {
-                self.send(n, transmit);
-            }
-            self.schedule(n);
-        }
-        self.now = end;
-    }
-
-    fn send(&mut self, n: usize, transmit: Transmit) {
-        self.nodes[n].sent += 1;
-        let arrives = self.now + Duration::from_micros(200);
-        let to = match transmit.to {
-            To::Broadcast => 0..self.nodes.len(),
-            To::Unicast(to) => {
-                let to = (to.to_bits() - addr(0).to_bits()) as usize;
-                to..to + 1
-            }
-        };
-        for receiver in to {
-            self.push_event(receiver, arrives);
-            if self.lose_every == 0 || self.random.below(self.lose_every) != 0 {
-                self.in_flight.insert(self.order, (n, transmit.bytes));
-            }
-        }
-    }
-
-    fn routable(&self, n: usize) -> usize {
-        self.nodes[n].mind.peers().routable().count()
-    }
-
-    /// Average and greatest number of datagrams per node and second from now on.
-    fn rate_over(&mut self, span: Duration) -> (f64, f64) {
-        let before: Vec<u64> = self.nodes.iter().map(|node| node.sent).collect();
-        self.run_until(self.now + span);
-        let sent = self.nodes.iter().zip(before).map(|(node, before)| node.sent - before);
-        let rates: Vec<f64> = sent.map(|sent| sent as f64 / span.as_secs_f64()).collect();
-        (rates.iter().sum::<f64>() / rates.len() as f64, rates.iter().copied().fold(0.0, f64::max))
-    }
+    assert_eq!((asked_alone, bench.state(1)), (1, Some(PeerState::Probed)));
+    bench.timeout(millis_in(9_600));
+    assert_eq!(bench.state(1), None);
 }
 
 #[test]
-fn two_nodes_know_each_other_within_a_second_and_stay_peers() {
-    let mut link = Link::boot(2, 250_000_000);
-    link.run_until(millis_in(1_000));
-    assert_eq!((link.routable(0), link.routable(1)), (1, 1));
-    link.run_until(millis_in(60_000));
-    assert_eq!((link.routable(0), link.routable(1)), (1, 1));
-    let peer = link.nodes[0].mind.peers().routable().next().unwrap().clone();
-    let estimate = peer.estimate(link.now).unwrap();
-    assert_eq!((peer.node, peer.os.as_str(), peer.flags.wired), (Some(node(1)), "test 1", true));
-    assert_eq!((estimate.offset_ns, estimate.delay), (250_000_000, Duration::from_micros(400)));
-    assert_eq!(link.nodes[0].mind.peers().generation(), 1);
+fn three_probes_without_an_answer_show_that_nobody_is_there() {
+    let mut bench = Bench::new();
+    assert_eq!(Discovery::new(node(0), "").unanswered_probes(), u32::MAX);
+    let sent: Vec<u64> = (0..=300).filter(|&ms| !bench.timeout(millis_in(ms)).is_empty()).collect();
+    assert_eq!((sent, bench.own.unanswered_probes()), (std::vec![0, 100, 300], 3));
 }
 
-/// Idle nodes send at most three datagrams per second at any N: counted over ten minutes, after a minute in which all boot.
-fn an_idle_node_among(count: usize, least_known: usize) {
-    let mut link = Link::boot(count, 0);
-    link.run_until(millis_in(60_000));
-    let booting = link.nodes.iter().map(|node| node.sent).max().unwrap_or(0);
-    let (average, greatest) = link.rate_over(Duration::from_secs(600));
-    let known = (0..count).map(|n| link.routable(n)).min().unwrap();
-    std::println!(
-        "N = {count}: {average:.2}/s on average, {greatest:.2}/s at most, {booting} in the first minute, least known {known}"
+#[test]
+fn a_probe_from_an_unknown_node_is_answered_and_probed_back_at_once() {
+    let mut bench = Bench::new();
+    let sent = bench.hears(millis_in(5), 1, &probe_of(node(1), [1; 16]));
+    let [answer, back] = sent.as_slice() else { panic!("{sent:?}") };
+    let Ok(Datagram::Reply(answer_body)) = Datagram::decode(&answer.bytes) else { panic!() };
+    assert_eq!((answer_body.echo.node, answer_body.echo.nonce, answer_body.echo.origin), (node(1), [1; 16], BOOT));
+    assert_eq!((answer_body.receive, answer_body.transmit), (wall(millis_in(5)), wall(millis_in(5))));
+    assert_eq!((answer.to, back.to, is_probe(back)), (To::Unicast(addr(1)), To::Unicast(addr(1)), true));
+    assert_eq!((bench.state(1), bench.own.peers().routable().count()), (Some(PeerState::Heard), 0));
+}
+
+#[test]
+fn a_reply_to_a_broadcast_alone_makes_no_peer() {
+    let mut bench = Bench::new();
+    let broadcast = bench.timeout(millis_in(0)).remove(0);
+    let sent = bench.hears(millis_in(1), 1, &encoded(Datagram::Reply(reply_of(1, &broadcast))));
+    assert_eq!(bench.state(1), Some(PeerState::Heard));
+    let [alone] = sent.as_slice() else { panic!("{sent:?}") };
+    assert_ne!(reply_of(1, alone).echo.nonce, reply_of(1, &broadcast).echo.nonce);
+    bench.hears(millis_in(2), 1, &encoded(Datagram::Reply(reply_of(1, alone))));
+    assert_eq!(bench.state(1), Some(PeerState::Probed));
+}
+
+#[test]
+fn a_reply_counts_only_with_an_outstanding_nonce_in_time_and_from_its_address() {
+    let mut bench = Bench::new();
+    let broadcast = bench.timeout(millis_in(0)).remove(0);
+    let good = reply_of(1, &broadcast);
+    let echo = |echo: Echo| encoded(Datagram::Reply(Reply { echo, ..good.clone() }));
+    for wrong in [
+        echo(Echo { nonce: [0; 16], ..good.echo.clone() }),
+        echo(Echo { node: node(7), ..good.echo.clone() }),
+        echo(Echo { origin: Timestamp::from_nanos(1), ..good.echo.clone() }),
+    ] {
+        bench.hears(millis_in(1), 1, &wrong);
+    }
+    let good = encoded(Datagram::Reply(good));
+    bench.hears(millis_in(2_001), 1, &good);
+    assert_eq!((bench.dropped(Dropped::Nonce), bench.state(1)), (4, None));
+    let alone = bench.hears(millis_in(2_000), 1, &good).remove(0);
+    bench.hears(millis_in(2_001), 2, &encoded(Datagram::Reply(reply_of(1, &alone))));
+    assert_eq!((bench.dropped(Dropped::Nonce), bench.state(1)), (5, Some(PeerState::Heard)));
+}
+
+#[test]
+fn a_peer_answers_one_broadcast_once() {
+    let mut bench = Bench::new();
+    bench.befriends(millis_in(0), 1);
+    let broadcast = bench.timeout(millis_in(0)).remove(0);
+    let reply = encoded(Datagram::Reply(reply_of(1, &broadcast)));
+    bench.hears(millis_in(1), 1, &reply);
+    bench.hears(millis_in(2), 1, &reply);
+    assert_eq!(bench.dropped(Dropped::Duplicate), 1);
+}
+
+#[test]
+fn what_is_not_for_us_is_counted_by_reason_and_not_answered() {
+    let mut bench = Bench::new();
+    let probe = probe_of(node(1), [1; 16]);
+    let with = |at: usize, byte: u8| {
+        let mut bytes = probe;
+        bytes[at] = byte;
+        bytes
+    };
+    let own = probe_of(node(0), [1; 16]);
+    let far = Ipv4Addr::new(192, 168, 0, 1);
+    for (interface, from, bytes, reason) in [
+        (IfIndex(9), addr(1), probe.as_slice(), Dropped::Interface),
+        (ETH, far, &probe, Dropped::OffLink),
+        (ETH, addr(0), &probe, Dropped::OffLink),
+        (ETH, Ipv4Addr::new(10, 0, 255, 255), &probe, Dropped::OffLink),
+        (ETH, addr(1), &probe[1..], Dropped::Length),
+        (ETH, addr(1), &[], Dropped::Length),
+        (ETH, addr(1), &with(0, 99), Dropped::Version),
+        (ETH, addr(1), &with(1, 99), Dropped::Kind),
+        (ETH, addr(1), &with(191, 1), Dropped::Malformed),
+        (ETH, addr(1), &own, Dropped::Own),
+    ] {
+        let before = bench.dropped(reason);
+        assert_eq!(bench.hears_from(millis_in(0), interface, from, bytes), []);
+        assert_eq!(bench.dropped(reason), before + 1, "{reason:?}");
+    }
+    assert!(bench.own.peers().is_empty() && bench.own.counters().accepted == 0);
+    let names: std::collections::HashSet<_> = Dropped::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert!(names.len() == Dropped::ALL.len() && Dropped::ALL.iter().enumerate().all(|(n, &one)| one as usize == n));
+}
+
+#[test]
+fn an_authenticated_query_makes_a_peer_that_is_then_probed() {
+    let mut bench = Bench::new();
+    bench.timeout(millis_in(0));
+    bench.own.handle_authenticated(millis_in(1), ETH, Ipv4Addr::new(8, 8, 8, 8));
+    bench.own.handle_authenticated(millis_in(1), ETH, addr(1));
+    assert_eq!((bench.own.peers().len(), bench.state(1)), (1, Some(PeerState::Proven)));
+    assert_eq!(bench.own.poll_timeout(), millis_in(1));
+    let alone = bench.timeout(millis_in(1)).remove(0);
+    bench.hears(millis_in(2), 1, &encoded(Datagram::Reply(reply_of(1, &alone))));
+    let peer = bench.own.peers().get(ETH, addr(1)).unwrap();
+    assert_eq!((peer.node, peer.state), (Some(node(1)), PeerState::Proven));
+    assert!(peer.delay().is_some());
+}
+
+#[test]
+fn another_node_at_a_peers_address_must_answer_alone_and_prove_itself_again() {
+    let mut bench = Bench::new();
+    bench.befriends(millis_in(0), 1);
+    bench.own.handle_authenticated(millis_in(0), ETH, addr(1));
+    let sent = bench.hears(millis_in(1_000), 1, &probe_of(node(2), [2; 16]));
+    let peer = bench.own.peers().get(ETH, addr(1)).unwrap();
+    assert_eq!((peer.node, peer.state), (Some(node(1)), PeerState::Proven), "a claim alone changes nothing");
+    let alone = sent.iter().find(|sent| is_probe(sent)).unwrap();
+    bench.hears(millis_in(1_001), 1, &encoded(Datagram::Reply(reply_of(2, alone))));
+    let peer = bench.own.peers().get(ETH, addr(1)).unwrap();
+    assert_eq!((peer.node, peer.state), (Some(node(2)), PeerState::Probed));
+}
+
+#[test]
+fn an_interface_that_goes_down_takes_its_peers_and_what_waits_with_it() {
+    let mut bench = Bench::new();
+    let wlan = IfIndex(3);
+    let at = millis_in(0);
+    assert_eq!(bench.own.handle_interface_up(at, wlan, Ipv4Addr::new(172, 16, 0, 1), 24, false), InterfaceUp::Started);
+    assert_eq!(
+        bench.own.handle_interface_up(at, wlan, Ipv4Addr::new(172, 16, 0, 1), 24, false),
+        InterfaceUp::Unchanged
     );
-    assert!(average <= f64::from(limits::IDLE_PACKETS_PER_SECOND), "{average} at N = {count}");
-    assert!(greatest <= f64::from(limits::IDLE_PACKETS_PER_SECOND) * 1.1, "{greatest} at N = {count}");
-    assert!(known >= least_known, "{known} of {count}");
+    bench.befriends(at, 1);
+    let probe = probe_of(node(5), [5; 16]);
+    bench.hears_from(at, wlan, Ipv4Addr::new(172, 16, 0, 2), &probe);
+    assert_eq!(bench.own.peers().len(), 2);
+    bench.own.handle_timeout(at, wall(at), &mut bench.random);
+    bench.own.handle_interface_down(at, ETH);
+    assert!(drain(&mut bench.own, at).iter().all(|sent| sent.interface == wlan));
+    assert!(bench.own.peers().iter().all(|peer| peer.interface == wlan) && bench.own.peers().len() == 1);
+    assert_eq!(bench.own.handle_interface_up(at, wlan, Ipv4Addr::new(172, 16, 9, 1), 24, false), InterfaceUp::Started);
+    assert!(bench.own.peers().is_empty(), "another address is another link");
+    bench.own.handle_interface_down(at, wlan);
+    assert_eq!(bench.own.poll_timeout(), Instant::FAR);
 }
 
 #[test]
-fn two_idle_nodes_send_less_than_three_datagrams_a_second() {
-    an_idle_node_among(2, 1);
+fn addresses_without_neighbours_and_a_ninth_interface_are_refused() {
+    let mut own = Discovery::new(node(0), "");
+    let at = Instant::ZERO;
+    for (addr, prefix) in [([0, 0, 0, 0], 24), ([255; 4], 24), ([224, 0, 0, 1], 24), ([10, 0, 0, 1], 32)] {
+        assert_eq!(own.handle_interface_up(at, ETH, addr.into(), prefix, true), InterfaceUp::Unusable);
+    }
+    for n in 0..=limits::INTERFACES {
+        let expected = if n < limits::INTERFACES { InterfaceUp::Started } else { InterfaceUp::Full };
+        assert_eq!(own.handle_interface_up(at, IfIndex(n as u32), addr(n), 24, true), expected);
+    }
 }
 
 #[test]
-fn eight_and_nine_idle_nodes_send_less_than_three_datagrams_a_second() {
-    an_idle_node_among(8, 7);
-    an_idle_node_among(9, 8);
+fn what_a_device_says_about_itself_reaches_its_peers() {
+    let mut bench = Bench::new();
+    bench.own.handle_metered(ETH, true);
+    bench.own.handle_starved(true);
+    let Ok(Datagram::Probe(probe)) = Datagram::decode(&bench.timeout(millis_in(0)).remove(0).bytes) else { panic!() };
+    assert_eq!(probe.flags, Flags { wired: true, metered: true, starved: true });
+    assert_eq!(probe.interval_ms, 3_187, "the interval with its jitter");
 }
 
 #[test]
-fn fifty_idle_nodes_send_less_than_three_datagrams_a_second_each() {
-    an_idle_node_among(50, 49);
+fn ten_thousand_forged_probes_leave_the_peers_in_the_table_and_answered() {
+    let mut bench = Bench::new();
+    for n in 1..=20 {
+        bench.befriends(millis_in(n as u64), n);
+    }
+    for n in 1..=10 {
+        bench.own.handle_authenticated(millis_in(30), ETH, addr(n));
+    }
+    let mut answered = 0;
+    for n in 0..10_000u64 {
+        let at = Instant::ZERO + Duration::from_micros(40_000 + n * 500);
+        let mut stranger = [0xee; 8];
+        stranger[..4].copy_from_slice(&(n as u32).to_be_bytes());
+        bench.hears(at, 1_000 + n as usize, &probe_of(NodeId(stranger), [3; 16]));
+        if n % 2_000 == 1_999 {
+            // Source budgets are shared by addresses that are 512 apart; the attacker can forge the peer's own as well.
+            let sent = bench.hears_from(at, ETH, addr(5), &probe_of(node(5), [4; 16]));
+            answered += sent.iter().filter(|sent| sent.to == To::Unicast(addr(5))).count();
+        }
+        assert!(bench.own.peers().len() <= limits::PEERS);
+    }
+    for n in 1..=20 {
+        let expected = if n <= 10 { PeerState::Proven } else { PeerState::Probed };
+        assert_eq!(bench.state(n), Some(expected), "{n}");
+    }
+    assert!(answered >= 1, "{answered}");
+}
+
+/// For every address: answers are as many as probes came from there at most, each of the same length, and own probes are one for each
+/// stranger heard; both together stay within the source's budget, and all own probes within that for strangers.
+#[test]
+fn a_forged_source_gets_no_more_than_its_budget() {
+    let (burst, rate) = limits::REPLIES_PER_SOURCE;
+    let mut bench = Bench::new();
+    let mut to_victim = (0, 0);
+    for ms in 0..10_000u64 {
+        for sent in bench.hears(millis_in(ms), 1, &probe_of(node(ms as usize % 7 + 1), [1; 16])) {
+            assert_eq!(sent.to, To::Unicast(addr(1)));
+            if is_probe(&sent) { to_victim.1 += 1 } else { to_victim.0 += 1 }
+        }
+    }
+    let budget = u64::from(burst + rate * 10);
+    assert!(to_victim.0 + to_victim.1 <= budget, "{to_victim:?}");
+
+    let (burst, rate) = limits::PROBES_TO_STRANGERS;
+    let mut sent = BTreeMap::<Ipv4Addr, (u32, u32)>::new();
+    for n in 0..20_000u64 {
+        let at = Instant::ZERO + Duration::from_secs(60) + Duration::from_micros(n * 500);
+        for transmit in bench.hears(at, 10 + n as usize, &probe_of(node(n as usize), [1; 16])) {
+            let To::Unicast(to) = transmit.to else { panic!() };
+            let counts = sent.entry(to).or_default();
+            if is_probe(&transmit) { counts.1 += 1 } else { counts.0 += 1 }
+        }
+    }
+    assert!(sent.values().all(|&(answers, probes)| answers <= 1 && probes <= 1));
+    let probes: u32 = sent.values().map(|counts| counts.1).sum();
+    assert!(probes <= burst + rate * 10 + 1, "{probes}");
+    let answers: u32 = sent.values().map(|counts| counts.0).sum();
+    assert!(answers <= limits::REPLIES_OVERALL.0 + limits::REPLIES_OVERALL.1 * 10 + 1, "{answers}");
 }
 
 #[test]
-fn a_full_table_of_idle_nodes_sends_less_than_three_datagrams_a_second_each() {
-    an_idle_node_among(128, 127);
+fn a_socket_that_is_stuck_does_not_make_the_node_spin() {
+    let mut bench = Bench::new();
+    bench.own.handle_timeout(millis_in(0), wall(millis_in(0)), &mut bench.random);
+    for n in 1..100 {
+        let probe = probe_of(node(n), [1; 16]);
+        let at = millis_in(1);
+        let heard = bench.own.handle_datagram(at, wall(at), ETH, addr(n), &probe, &mut bench.random);
+        assert_eq!(heard, None);
+    }
+    assert!(bench.dropped(Dropped::Busy) > 0);
+    bench.own.handle_timeout(millis_in(2), wall(millis_in(2)), &mut bench.random);
+    assert!(bench.own.poll_timeout() > millis_in(2));
+    assert_eq!(drain(&mut bench.own, millis_in(3)).len(), limits::OUTBOX);
 }
 
-#[test]
-fn five_hundred_idle_nodes_send_less_than_three_datagrams_a_second_each() {
-    an_idle_node_among(500, 80);
+/// Something that comes in, or time that passes.
+#[derive(Clone, Debug)]
+enum Step {
+    Bytes(Vec<u8>),
+    Probe {
+        node: u8,
+        nonce: u8,
+        origin: i64,
+    },
+    /// An answer to one of the probes sent so far.
+    Reply {
+        which: usize,
+        node: u8,
+        receive: i64,
+        transmit: i64,
+        interval_ms: u16,
+    },
+    Timeout,
+    Authenticated,
+    Down,
+    Up {
+        host: u8,
+        prefix: u8,
+    },
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..200).prop_map(Step::Bytes),
+        (any::<u8>(), any::<u8>(), any::<i64>()).prop_map(|(node, nonce, origin)| Step::Probe { node, nonce, origin }),
+        (any::<usize>(), any::<u8>(), any::<i64>(), any::<i64>(), any::<u16>()).prop_map(
+            |(which, node, receive, transmit, interval_ms)| Step::Reply { which, node, receive, transmit, interval_ms }
+        ),
+        Just(Step::Timeout),
+        Just(Step::Authenticated),
+        Just(Step::Down),
+        (any::<u8>(), 0u8..40).prop_map(|(host, prefix)| Step::Up { host, prefix }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_input_at_arbitrary_times_never_panics_nor_overfills(
+        script in prop::collection::vec((steps(), any::<u8>(), any::<u64>(), any::<i64>(), any::<bool>()), 0..120)
+    ) {
+        let mut own = up(Instant::ZERO, 0);
+        let mut random = Random::from_seed([1; 16]);
+        let mut sent: Vec<Transmit> = Vec::new();
+        for (step, from, micros, clock, wild) in script {
+            let now = Instant::from_micros(if wild { micros } else { micros % 20_000_000 });
+            let wall = Timestamp::from_nanos(if wild { clock } else { clock % 1_000 });
+            let from = addr(usize::from(from));
+            let bytes = match step {
+                Step::Bytes(bytes) => Some(bytes),
+                Step::Probe { node, nonce, origin } => Some(encoded(Datagram::Probe(Probe {
+                    node: NodeId([node; 8]),
+                    os: OsVersion::new(),
+                    nonce: [nonce; 16],
+                    origin: Timestamp::from_nanos(origin),
+                    interval_ms: 0,
+                    flags: Flags::default(),
+                })).to_vec()),
+                Step::Reply { which, node, receive, transmit, interval_ms } => {
+                    let probes: Vec<&Transmit> = sent.iter().filter(|sent| is_probe(sent)).collect();
+                    probes.get(which % probes.len().max(1)).map(|probe| {
+                        let [receive, transmit] = [receive, transmit].map(Timestamp::from_nanos);
+                        let reply = Reply { node: NodeId([node; 8]), receive, transmit, interval_ms, ..reply_of(1, probe) };
+                        encoded(Datagram::Reply(reply)).to_vec()
+                    })
+                }
+                Step::Timeout => {
+                    own.handle_timeout(now, wall, &mut random);
+                    None
+                }
+                Step::Authenticated => {
+                    own.handle_authenticated(now, ETH, from);
+                    None
+                }
+                Step::Down => {
+                    own.handle_interface_down(now, ETH);
+                    None
+                }
+                Step::Up { host, prefix } => {
+                    let _ = own.handle_interface_up(now, ETH, addr(host.into()), prefix, true);
+                    None
+                }
+            };
+            if let Some(bytes) = bytes {
+                let _ = own.handle_datagram(now, wall, ETH, from, &bytes, &mut random);
+            }
+            while let Some(transmit) = own.poll_transmit(now, wall) {
+                sent.push(transmit);
+            }
+            let _ = own.poll_timeout();
+            let _ = own.clock(now);
+            prop_assert!(own.peers().len() <= limits::PEERS);
+            prop_assert!(own.peers().iter().all(|peer| peer.node != Some(node(0))), "a node never lists itself");
+        }
+    }
 }

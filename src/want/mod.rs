@@ -549,3 +549,6 @@ impl Want {
         self.changed_at = now;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::rc::Rc;
 
 use async_io::Async;
-use p2p_agent::agent::Hint;
+use p2p_agent::agent::{Held, Hint};
 use p2p_agent::content::{ContentMd5, PublicId, Standing};
 use p2p_agent::exchange::{Answer, Given, PeerRequest};
 use p2p_agent::handshake::Asker;
@@ -15,7 +15,7 @@ use p2p_agent::keys::ContentKeys;
 use p2p_agent::limits::{HEAD_BYTES, PEERS, QUERY_TIMEOUT};
 use p2p_agent::record::Opener;
 use p2p_agent::time::Duration;
-use p2p_agent::want::{Answered, Round};
+use p2p_agent::want::{Answered, Round, SourceEnd};
 
 use crate::clock;
 use crate::device::Device;
@@ -86,7 +86,13 @@ pub struct Found {
     asker: Asker,
 }
 
-/// A whom-to-ask.
+/// What is asked about.
+struct Subject {
+    keys: ContentKeys,
+    held: Held,
+}
+
+/// Who is asked.
 #[derive(Clone, Copy)]
 struct Target {
     peer: Ipv4Addr,
@@ -108,21 +114,22 @@ pub async fn round(device: &Rc<Device>, md5: &ContentMd5) -> (Round, Vec<Found>)
         // As many as the peer table holds.
         agent.discovery.peers().routable().map(target).take(PEERS).collect()
     };
+    let subject = Rc::new(Subject { keys: device.keys(md5), held: device.held(md5) });
     let tasks: Vec<_> = targets
         .iter()
         .map(|target| {
-            let (device, md5, target) = (device.clone(), *md5, *target);
+            let (device, subject, target) = (device.clone(), subject.clone(), *target);
             let executor = device.executor.clone();
-            executor.spawn(async move { query(&device, &md5, target).await })
+            executor.spawn(async move { query(&device, &subject, target).await })
         })
         .collect();
     let mut round = Round { asked: targets.len(), silent: 0 };
     let mut found = Vec::new();
     for task in tasks {
         match task.await {
-            Outcome::Found(one) => found.push(one),
-            Outcome::Unknown => {}
-            Outcome::Silent => round.silent += 1,
+            Ok(one) => found.push(one),
+            Err(NotFound::Unknown) => {}
+            Err(NotFound::Silent) => round.silent += 1,
         }
     }
     (round, found)
@@ -133,7 +140,8 @@ pub async fn follow_hint(device: Rc<Device>, hint: Hint) {
     let md5 = device.wanted.borrow().iter().find(|(id, _)| *id == hint.id).map(|(_, md5)| *md5);
     let Some(md5) = md5 else { return };
     let target = Target { peer: hint.peer, wired: true, delay: Duration::ZERO, interface: hint.interface };
-    if let Outcome::Found(found) = query(&device, &md5, target).await {
+    let subject = Subject { keys: device.keys(&md5), held: device.held(&md5) };
+    if let Ok(found) = query(&device, &subject, target).await {
         let Found { answered, line, .. } = found;
         device.pool.give_back(line);
         let now = clock::now();
@@ -145,41 +153,42 @@ pub async fn follow_hint(device: Rc<Device>, hint: Hint) {
     }
 }
 
-enum Outcome {
-    Found(Found),
+/// Why a peer is not [`Found`].
+enum NotFound {
+    /// It answered, and knows nothing or proved nothing.
     Unknown,
+    /// It did not answer in time.
     Silent,
 }
 
-async fn query(device: &Rc<Device>, md5: &ContentMd5, target: Target) -> Outcome {
-    let keys = device.keys(md5);
+async fn query(device: &Rc<Device>, subject: &Subject, target: Target) -> Result<Found, NotFound> {
     let patience = QUERY_TIMEOUT + target.delay.min(QUERY_TIMEOUT);
     add(&device.tally.queries_asked, 1);
     let asked = smol::future::or(
         async {
             // A kept connection may have died unnoticed; a fresh one then decides.
             if let Some(line) = device.pool.take(target.peer)
-                && let Ok(asked) = exchange(device, md5, &keys, line).await
+                && let Ok(asked) = exchange(device, subject, line).await
             {
                 return Some(asked);
             }
             let line = connect(device, target, patience).await.ok()?;
-            exchange(device, md5, &keys, line).await.ok()
+            exchange(device, subject, line).await.ok()
         },
         async {
             async_io::Timer::after(patience).await;
             None
         },
     );
-    let Some((line, mut asker, answer)) = asked.await else { return Outcome::Silent };
-    match asker.handle_answer(&keys, &answer) {
+    let Some((line, mut asker, answer)) = asked.await else { return Err(NotFound::Silent) };
+    match asker.handle_answer(&subject.keys, &answer) {
         Ok(standing) => {
             let Target { peer, wired, delay, .. } = target;
-            Outcome::Found(Found { answered: Answered { peer, standing, wired, delay }, line, asker })
+            Ok(Found { answered: Answered { peer, standing, wired, delay }, line, asker })
         }
         Err(_) => {
             device.pool.give_back(line);
-            Outcome::Unknown
+            Err(NotFound::Unknown)
         }
     }
 }
@@ -196,14 +205,9 @@ async fn connect(device: &Device, target: Target, patience: Duration) -> io::Res
     Ok(Box::new(Line { stream, inbox: Inbox::default(), local: interface.addr, peer: target.peer }))
 }
 
-async fn exchange(
-    device: &Device,
-    md5: &ContentMd5,
-    keys: &ContentKeys,
-    mut line: Box<Line>,
-) -> io::Result<(Box<Line>, Asker, Answer)> {
-    let held = device.held(md5);
-    let asker = device.agent.borrow_mut().ask(clock::now(), keys, line.local, line.peer, held);
+async fn exchange(device: &Device, subject: &Subject, mut line: Box<Line>) -> io::Result<(Box<Line>, Asker, Answer)> {
+    let Subject { keys, held } = subject;
+    let asker = device.agent.borrow_mut().ask(clock::now(), keys, line.local, line.peer, *held);
     let head = asker.query(keys).head::<HEAD_BYTES>(line.peer).map_err(|_| io::ErrorKind::InvalidInput)?;
     send(&mut line.stream, &head, QUERY_TIMEOUT).await?;
     let answer = read_head(&mut line, QUERY_TIMEOUT * 2, |response| Answer::parse(response).ok()).await?;
@@ -230,14 +234,14 @@ async fn read_head<T>(
     parsed.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// What a GET led to.
-pub enum Taken {
-    /// Records follow on the connection.
-    Records(Box<Line>, Opener, Standing),
-    /// No slot there.
-    Busy,
-    /// Not this time.
-    Refused,
+/// Records follow on this connection.
+pub struct Taken {
+    /// The connection.
+    pub line: Box<Line>,
+    /// For the records.
+    pub opener: Opener,
+    /// What the source said about itself.
+    pub standing: Standing,
 }
 
 impl Found {
@@ -254,21 +258,23 @@ impl Found {
         keys: &ContentKeys,
         offset: u64,
         alternative: bool,
-    ) -> Taken {
+    ) -> Result<Taken, SourceEnd> {
         debug_assert_eq!(id, keys.id());
         let request: PeerRequest = self.asker.take(keys, offset, alternative);
-        let Ok(head) = request.head::<HEAD_BYTES>(self.line.peer) else { return Taken::Refused };
+        let Ok(head) = request.head::<HEAD_BYTES>(self.line.peer) else {
+            return Err(SourceEnd::Cut);
+        };
         let patience = device.agent.borrow().patience(self.line.peer) * 2;
         if send(&mut self.line.stream, &head, patience).await.is_err() {
-            return Taken::Refused;
+            return Err(SourceEnd::Cut);
         }
         match read_head(&mut self.line, patience, |response| Given::parse(response).ok()).await {
-            Ok(Given::Refused(503)) => Taken::Busy,
+            Ok(Given::Refused(503)) => Err(SourceEnd::Busy),
             Ok(given) => match self.asker.handle_given(keys, &given) {
-                Ok(opener) => Taken::Records(self.line, opener, self.answered.standing),
-                Err(_) => Taken::Refused,
+                Ok(opener) => Ok(Taken { line: self.line, opener, standing: self.answered.standing }),
+                Err(_) => Err(SourceEnd::Cut),
             },
-            Err(_) => Taken::Refused,
+            Err(_) => Err(SourceEnd::Cut),
         }
     }
 }

@@ -17,7 +17,7 @@ use p2p_agent::keys::ContentKeys;
 use p2p_agent::limits::{LEASE_STALL, RELAYS, SOURCE_STALL};
 use p2p_agent::record::{Opener, RECORD_HEADER, RecordError};
 use p2p_agent::want::{Answered, Reason, SourceEnd, Step};
-use smol::future::or;
+use smol::future::{or, yield_now};
 
 use crate::api::response::{Body, Problem, client_gone, fail};
 use crate::ask::{self, Found, Line, Taken};
@@ -239,12 +239,11 @@ impl Relay<'_> {
     ) -> Result<(), Stop> {
         let taken = match source {
             Some(source) => source.take(self.device, self.id, &self.keys, self.offset, alternative).await,
-            None => Taken::Refused,
+            None => Err(SourceEnd::Cut),
         };
         let end = match taken {
-            Taken::Busy => End::Source(SourceEnd::Busy),
-            Taken::Refused => End::Source(SourceEnd::Cut),
-            Taken::Records(mut line, mut opener, standing) => {
+            Err(end) => End::Source(end),
+            Ok(Taken { mut line, mut opener, standing }) => {
                 if self.size.is_none() {
                     self.size = standing.size;
                 }
@@ -290,6 +289,8 @@ impl Relay<'_> {
                 Ok(record) => record,
                 Err(end) => return end,
             };
+            // A fast source never makes this task wait; the others get their turn all the same.
+            yield_now().await;
             let now = clock::now();
             if length > 0 || last {
                 grown_at = now;

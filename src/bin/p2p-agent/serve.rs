@@ -17,10 +17,12 @@ use p2p_agent::http::parse_request;
 use p2p_agent::keys::ContentKeys;
 use p2p_agent::limits::{
     CONNECTIONS_PER_ADDRESS, HEAD_BYTES, HEAD_TIMEOUT, HEARTBEAT, IDLE_TIMEOUT, QUERY_CONNECTIONS, READER_STALL, SLOTS,
+    UPLOAD_SHARE_PERCENT,
 };
 use p2p_agent::record::{RECORD_HEADER, Sealer};
 use p2p_agent::slots::{Admission, SlotId};
 use smol::LocalExecutor;
+use smol::future::yield_now;
 use smol::io::AsyncWriteExt as _;
 
 use crate::clock;
@@ -68,6 +70,11 @@ fn on_link(device: &Device, stream: &TcpStream) -> Option<(Interface, Ipv4Addr)>
     let (local, peer) = tcp::addresses(stream).ok()?;
     tcp::prepare_accepted(stream).ok()?;
     let link = tcp::on_link(*local.ip(), *peer.ip(), &device.interfaces.borrow())?.clone();
+    // A full send queue would delay the acknowledgements of what this device itself downloads.
+    let rate = link.link_mbit.map(|mbit| mbit.saturating_mul(1_250 * UPLOAD_SHARE_PERCENT));
+    if let Err(error) = tcp::set_pacing(stream, rate) {
+        debug!("a transfer cannot be paced: {error}");
+    }
     Some((link, *peer.ip()))
 }
 
@@ -249,6 +256,8 @@ impl Connection {
             if last {
                 return Ok(());
             }
+            // A fast reader never makes this task wait; the others get their turn all the same.
+            yield_now().await;
         }
     }
 }

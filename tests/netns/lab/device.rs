@@ -15,6 +15,11 @@ use super::{site, wait_for};
 /// `0x2B67` = 11111, as the kernel's socket tables write it.
 const PORT_IN_TABLES: &str = ":2B67 ";
 
+/// The daemon: the one built for this test, or another build of it, which CI uses to measure the one that is shipped.
+pub fn agent() -> String {
+    std::env::var("P2P_AGENT").unwrap_or_else(|_| env!("CARGO_BIN_EXE_p2p-agent").to_owned())
+}
+
 /// Files are below one directory; the daemon runs until the device is dropped or the daemon killed.
 pub struct Device {
     /// Its network stack.
@@ -40,7 +45,7 @@ impl Device {
     pub fn start(&mut self) {
         // An ordinary user without capabilities, even in here.
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-user=1000", "--map-group=1000", "--", env!("CARGO_BIN_EXE_p2p-agent")]);
+        command.args(["--user", "--map-user=1000", "--map-group=1000", "--", &agent()]);
         command.args(["run", "--jail", "off", "--log", "debug", "--os-version", "netns"]);
         // Two cores play the whole site: the idle class would get nothing while they are busy.
         command.args(["--priority", "low"]);
@@ -53,6 +58,11 @@ impl Device {
             assert!(agent.ended().is_none(), "the daemon ended: {}", agent.said());
             api::get(&self.root.join("agent.sock"), "/v1/status").is_ok_and(|answer| answer.status == 200)
         });
+    }
+
+    /// Memory that the daemon occupies.
+    pub fn agent_bytes(&self) -> u64 {
+        self.agent.as_ref().unwrap().resident_bytes()
     }
 
     /// `kill -9` of the daemon.
@@ -68,11 +78,17 @@ impl Device {
         Process::start(command, &self.namespace, &self.root.join("fetch.log"))
     }
 
-    /// Puts a complete content into the directory, as a sync client would.
+    /// Puts a complete content into the directory, as a sync client would; where the daemon runs, waits until it has noticed.
     pub fn hold(&self, content: &Content) {
         let temporary = self.root.join("incoming");
         fs::write(&temporary, &content.bytes).unwrap();
         fs::rename(temporary, self.content_directory().join(&content.md5)).unwrap();
+        let target = format!("/v1/explain/{}", content.md5);
+        if self.agent.is_some() {
+            wait_for("the daemon has found the content", Duration::from_secs(5), || {
+                self.get(&target).text().contains("\"state\":\"complete\"")
+            });
+        }
     }
 
     /// Asserts that the content is here, whole and right, and nothing of it is left over.
@@ -126,6 +142,13 @@ impl Device {
                 .any(|line| line.split_whitespace().nth(1).is_some_and(|l| format!("{l} ").ends_with(PORT_IN_TABLES)))
         };
         (bound("udp"), bound("tcp"))
+    }
+
+    /// A value of the daemon's metrics, by its name and labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let metrics = self.get("/metrics").text();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no metric {name} in:\n{metrics}")).parse().unwrap()
     }
 
     /// Limits what this device sends.

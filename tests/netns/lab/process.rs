@@ -35,6 +35,13 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// Memory that it occupies, shared libraries included.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let row = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        row.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// How it ended, if it did.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()

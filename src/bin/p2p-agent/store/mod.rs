@@ -204,6 +204,7 @@ impl Store {
     }
 
     /// Notified whenever contents come, go, or become complete.
+    #[cfg(test)]
     pub fn changes(&self) -> &Signal {
         &self.shared.names
     }

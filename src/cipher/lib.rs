@@ -1,0 +1,68 @@
+//! The arithmetic of a record: AES-128 in counter mode and a Poly1305 tag with a one-time key from the record's own keystream.
+//!
+//! Keystream blocks 0 and 1 are the one-time key, data starts at block 2. The tag covers the header's front and the ciphertext with
+//! the padding and the lengths of RFC 8439 section 2.8. What a record is, and in which order records come, is the business of the
+//! agent's `record` module, where the tests are, too.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use aes::Aes128;
+use aes::cipher::{InnerIvInit as _, KeyInit as _, StreamCipher as _};
+use ctr::{Ctr64BE, CtrCore, flavors};
+use poly1305::Poly1305;
+use poly1305::universal_hash::UniversalHash as _;
+use zeroize::Zeroize as _;
+
+/// The key of one transfer; the AES key schedule is made once.
+pub struct RecordCipher {
+    aes: Aes128,
+    iv: [u8; 8],
+}
+
+/// The keystream of one record, behind its one-time key.
+pub struct Keystream<'a> {
+    stream: Ctr64BE<&'a Aes128>,
+    mac: Poly1305,
+}
+
+impl RecordCipher {
+    /// Expands the key.
+    pub fn new(key: &[u8; 16], iv: &[u8; 8]) -> Self {
+        Self { aes: Aes128::new(key.into()), iv: *iv }
+    }
+
+    /// The keystream whose first block has this counter.
+    pub fn keystream(&self, counter: u64) -> Keystream<'_> {
+        let block = u128::from(u64::from_be_bytes(self.iv)) << 64 | u128::from(counter);
+        let core = CtrCore::<_, flavors::Ctr64BE>::inner_iv_init(&self.aes, &block.to_be_bytes().into());
+        let mut stream = Ctr64BE::from_core(core);
+        let mut key = [0; 32];
+        stream.apply_keystream(&mut key);
+        let mac = Poly1305::new(&key.into());
+        key.zeroize();
+        Keystream { stream, mac }
+    }
+}
+
+impl Keystream<'_> {
+    /// The tag over the front of the header and the ciphertext.
+    pub fn tag(&self, front: &[u8; 8], ciphertext: &[u8]) -> [u8; 16] {
+        let mut mac = self.mac.clone();
+        mac.update_padded(front);
+        mac.update_padded(ciphertext);
+        let lengths = (front.len() as u128) | ((ciphertext.len() as u128) << 64);
+        mac.update(&[lengths.to_le_bytes().into()]);
+        mac.finalize().into()
+    }
+
+    /// Encrypts in place and gives the tag.
+    pub fn seal(mut self, front: &[u8; 8], data: &mut [u8]) -> [u8; 16] {
+        self.stream.apply_keystream(data);
+        self.tag(front, data)
+    }
+
+    /// Decrypts in place; verify the tag before.
+    pub fn open(mut self, data: &mut [u8]) {
+        self.stream.apply_keystream(data);
+    }
+}

@@ -1,0 +1,275 @@
+use super::*;
+use crate::content::{ContentMd5, Rank};
+use crate::keys::DomainKey;
+
+const START: Instant = Instant::from_micros(1_000_000);
+const HERE: Condition = Condition { starved: false, may_fetch: true, wired: true, fetching: 0 };
+const BEST: Rank = Rank([255; 16]);
+const WORST: Rank = Rank([0; 16]);
+
+fn keys() -> ContentKeys {
+    ContentKeys::derive(&DomainKey::open(), &ContentMd5([7; 16]))
+}
+
+fn want() -> Want {
+    Want::new(START, NodeId([1; 8]), keys(), 0, None)
+}
+
+fn peer(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, last)
+}
+
+fn says(last: u8, state: State, available: u64, rank: Rank) -> Answered {
+    let size = (state == State::Complete).then_some(available);
+    let standing = Standing { state, size, available, rank, attempt: 1, active: 0 };
+    Answered { peer: peer(last), standing, wired: true, delay: Duration::from_millis(1) }
+}
+
+/// Polls, answers the query with `answers`, and polls again.
+fn round(want: &mut Want, now: Instant, answers: &[Answered]) -> Step {
+    assert_eq!(want.poll(now, 3, START), Step::Query);
+    want.handle_round(now, Round { asked: 3, silent: 0 }, answers, HERE, &mut Random::from_seed([1; 16]));
+    want.poll(now, 3, START)
+}
+
+fn until(step: Step) -> Instant {
+    match step {
+        Step::Wait { until } => until,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn fetching_want() -> Want {
+    let mut want = want();
+    let now = START;
+    assert_eq!(round(&mut want, now, &[]), Step::Query);
+    want.handle_round(now, Round::default(), &[], HERE, &mut Random::from_seed([1; 16]));
+    assert!(matches!(want.poll(now, 3, START), Step::Fetch { .. }));
+    want.handle_told(now, HERE);
+    want.handle_response_end(now);
+    want
+}
+
+#[test]
+fn a_holder_is_followed_after_one_round() {
+    let mut want = want();
+    let step = round(&mut want, START, &[says(2, State::Complete, 100, WORST), says(3, State::Idle, 0, WORST)]);
+    assert_eq!(step, Step::Follow { peer: peer(2), alternative: false });
+    assert_eq!(want.size(), Some(100));
+}
+
+#[test]
+fn nobody_there_is_told_as_soon_as_the_first_probes_went_unanswered() {
+    let mut want = want();
+    let settled = START + Duration::from_millis(600);
+    assert_eq!(until(want.poll(START, 0, settled)), settled);
+    assert_eq!(want.poll(settled, 0, settled), Step::Fetch { reason: Reason::NoPeers });
+}
+
+#[test]
+fn who_ranks_best_claims_asks_once_more_and_fetches() {
+    let mut want = want();
+    let others = [says(2, State::Wanting, 0, WORST)];
+    // The second query is the claim's round.
+    assert_eq!(round(&mut want, START, &others), Step::Query);
+    assert_eq!(want.standing(START, None, HERE).state, State::Claiming);
+    want.handle_round(START, Round { asked: 1, silent: 0 }, &others, HERE, &mut Random::from_seed([1; 16]));
+    assert_eq!(want.poll(START, 3, START), Step::Fetch { reason: Reason::Elected });
+    assert_eq!(want.standing(START, None, HERE).state, State::Fetching);
+}
+
+#[test]
+fn who_ranks_worse_waits_and_follows_the_fetcher_as_soon_as_it_is_ahead() {
+    let mut want = want();
+    let at = until(round(&mut want, START, &[says(2, State::Wanting, 0, BEST)]));
+    let at = until(round(&mut want, at, &[says(2, State::Claiming, 0, BEST)]));
+    until(round(&mut want, at, &[says(2, State::Fetching, 0, BEST)]));
+    // A beacon's check: it has bytes now, no need to wait for the end of the pause.
+    let ahead = says(2, State::Fetching, 10, BEST);
+    assert!(want.handle_standing(at, ahead.peer, ahead.standing, HERE));
+    assert_eq!(round(&mut want, at, &[ahead]), Step::Follow { peer: peer(2), alternative: false });
+}
+
+#[test]
+fn a_claim_is_left_alone_by_a_better_placed_newcomer_but_not_by_a_better_claim() {
+    // A newcomer that merely wants waits for whoever claims already, whatever its rank.
+    let mut newcomer = want();
+    until(round(&mut newcomer, START, &[says(2, State::Claiming, 0, WORST)]));
+    // Of two claims the better one goes on.
+    let mut claimant = want();
+    assert_eq!(round(&mut claimant, START, &[]), Step::Query);
+    let rival = [says(2, State::Claiming, 0, BEST)];
+    claimant.handle_round(START, Round::default(), &rival, HERE, &mut Random::from_seed([1; 16]));
+    until(claimant.poll(START, 3, START));
+}
+
+#[test]
+fn a_wanter_that_does_not_move_is_passed_over_and_all_waits_end_in_six_seconds() {
+    for (state, patience) in [(State::Wanting, 1_500), (State::Claiming, 3_000), (State::Fetching, 3_000)] {
+        let mut want = want();
+        let mut now = START;
+        loop {
+            match want.poll(now, 3, START) {
+                Step::Query => {
+                    let rival = [says(2, state, 0, BEST)];
+                    want.handle_round(now, Round::default(), &rival, HERE, &mut Random::from_seed([1; 16]));
+                }
+                Step::Wait { until } => now = until,
+                Step::Fetch { .. } => break,
+                step @ Step::Follow { .. } => panic!("{step:?}"),
+            }
+        }
+        let waited = now.since(START);
+        assert!(waited >= Duration::from_millis(patience) && waited <= WAIT_WITHOUT_BYTES, "{state:?} {waited:?}");
+    }
+}
+
+#[test]
+fn a_source_that_fails_is_avoided_and_the_next_one_continues_at_the_byte_reached() {
+    let mut want = want();
+    let both = [says(2, State::Complete, 100, WORST), says(3, State::Complete, 100, WORST)];
+    let Step::Follow { peer: first, alternative: true } = round(&mut want, START, &both) else { panic!() };
+    want.handle_progress(START, 40);
+    want.handle_source_end(START, first, SourceEnd::Stalled);
+    let Step::Follow { peer: second, alternative: false } = round(&mut want, START, &both) else { panic!() };
+    assert_ne!(first, second);
+    assert_eq!(want.standing(START, None, HERE).available, 40);
+}
+
+#[test]
+fn busy_sources_are_asked_again_until_the_time_is_up() {
+    let mut want = want();
+    let mut now = START;
+    loop {
+        match want.poll(now, 3, START) {
+            Step::Query => {
+                let busy = [says(2, State::Complete, 100, WORST)];
+                want.handle_round(now, Round::default(), &busy, HERE, &mut Random::from_seed([1; 16]));
+            }
+            Step::Follow { peer, .. } => want.handle_source_end(now, peer, SourceEnd::Busy),
+            Step::Wait { until } => now = until,
+            Step::Fetch { reason } => {
+                assert_eq!(reason, Reason::AllBusy);
+                break;
+            }
+        }
+    }
+    assert_eq!(now.since(START), WAIT_WITHOUT_BYTES);
+}
+
+#[test]
+fn a_turn_that_comes_in_mid_relay_waits_for_the_repeated_request() {
+    let mut want = want();
+    let step = round(&mut want, START, &[says(2, State::Complete, 100, WORST)]);
+    assert!(matches!(step, Step::Follow { .. }));
+    want.handle_progress(START, 40);
+    want.handle_source_end(START, peer(2), SourceEnd::Corrupt);
+    assert_eq!(round(&mut want, START, &[]), Step::Query);
+    want.handle_round(START, Round::default(), &[], HERE, &mut Random::from_seed([1; 16]));
+    let Step::Fetch { reason } = want.poll(START, 3, START) else { panic!() };
+    assert_eq!(reason, Reason::MacFailed);
+    // The response is cut; the same reason answers the repeated request at once.
+    want.handle_response_end(START);
+    want.handle_request(START, 40, None);
+    assert_eq!(want.poll(START, 3, START), Step::Fetch { reason });
+    want.handle_told(START, HERE);
+    want.handle_response_end(START);
+    // Whoever asks once more gets a fresh look at the site.
+    want.handle_request(START, 40, None);
+    assert_eq!(want.poll(START, 3, START), Step::Query);
+}
+
+#[test]
+fn of_two_fetchers_the_worse_placed_yields() {
+    let mut better = fetching_want();
+    let _ = better.handle_standing(START, peer(2), says(2, State::Fetching, 0, WORST).standing, HERE);
+    assert!(better.handle_report(START, None));
+    let mut worse = fetching_want();
+    let _ = worse.handle_standing(START, peer(2), says(2, State::Fetching, 0, BEST).standing, HERE);
+    assert!(!worse.handle_report(START, None));
+}
+
+#[test]
+fn a_fetcher_hands_over_to_a_wanter_that_is_a_whole_step_ahead() {
+    let ahead =
+        Standpoint { starved: false, may_fetch: true, offset: 60 << 20, wired: true, fetching: 0, tie_break: [0; 8] };
+    let mut fetcher = fetching_want();
+    let _ = fetcher.handle_standing(START, peer(2), says(2, State::Wanting, 60 << 20, ahead.rank()).standing, HERE);
+    assert!(!fetcher.handle_report(START, None));
+}
+
+#[test]
+fn a_fetcher_announces_itself_and_loses_the_lease_when_it_does_not_move() {
+    let mut want = fetching_want();
+    let mut now = START;
+    let mut beacons = 0;
+    while want.is_fetching() {
+        now = want.poll_timeout();
+        want.handle_timeout(now);
+        beacons += usize::from(want.poll_announce(now, HERE).is_some());
+    }
+    assert_eq!(now.since(START), LEASE_STALL);
+    assert!((10..=16).contains(&beacons), "{beacons}");
+    // It ranks last for a while: somebody else's turn.
+    assert!(want.standing(now, None, HERE).rank < fetching_want().standing(now, None, HERE).rank);
+}
+
+#[test]
+fn growth_keeps_the_lease() {
+    let mut want = fetching_want();
+    let mut now = START;
+    for bytes in 1..20 {
+        now = now + Duration::from_secs(2);
+        want.handle_growth(now, bytes);
+        want.handle_timeout(now);
+        assert!(want.is_fetching());
+    }
+    want.handle_release(now);
+    assert!(!want.is_fetching());
+}
+
+#[test]
+fn a_metered_device_waits_for_others_and_holds_no_lease() {
+    let metered = Condition { may_fetch: false, ..HERE };
+    let mut want = want();
+    assert_eq!(want.poll(START, 3, START), Step::Query);
+    let other = [says(2, State::Wanting, 0, WORST)];
+    want.handle_round(START, Round::default(), &other, metered, &mut Random::from_seed([1; 16]));
+    until(want.poll(START, 3, START));
+    // Alone it tells its client, which decides; it announces nothing.
+    let mut alone = fetching_want();
+    alone.handle_told(START, metered);
+    assert!(!alone.is_fetching());
+}
+
+#[test]
+fn a_wrong_content_is_not_taken_again_from_where_it_came_nor_continued() {
+    let mut want = want();
+    let bad = says(2, State::Complete, 100, WORST);
+    let prefix = says(3, State::Partial, 50, WORST);
+    assert!(matches!(round(&mut want, START, &[bad]), Step::Follow { .. }));
+    want.handle_progress(START, 100);
+    want.handle_content_failed(START, Some(bad.peer));
+    want.handle_response_end(START);
+    want.handle_request(START, 0, None);
+    // Neither the blamed holder nor a prefix of the first attempt: a claim.
+    assert_eq!(round(&mut want, START, &[bad, prefix]), Step::Query);
+    want.handle_round(START, Round::default(), &[bad, prefix], HERE, &mut Random::from_seed([1; 16]));
+    assert_eq!(want.poll(START, 3, START), Step::Fetch { reason: Reason::Md5Failed });
+}
+
+#[test]
+fn a_client_that_fetches_without_asking_is_known_as_a_fetcher() {
+    let mut want = want();
+    want.handle_response_end(START);
+    assert!(want.handle_report(START, Some(9)));
+    assert!(want.is_fetching());
+}
+
+#[test]
+fn entries_are_forgotten_a_minute_after_the_last_change() {
+    let mut want = fetching_want();
+    want.handle_release(START);
+    assert!(!want.is_forgettable(START + REASON_MEMORY / 2));
+    assert!(want.is_forgettable(START + REASON_MEMORY));
+}

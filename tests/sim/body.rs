@@ -10,7 +10,7 @@ use p2p_agent::slots::Admission;
 use p2p_agent::time::Instant;
 use p2p_agent::want::{Answered, Round, SourceEnd, Step};
 
-use crate::node::{Client, Relay, Side, Us};
+use crate::node::{Client, Look, Relay, Side, Us};
 use crate::world::{Ask, ETH, Event, Flow, MS, S, Taken, World, address, bytes, place};
 
 /// Prefix length of the site's subnet.
@@ -176,6 +176,8 @@ impl World {
                 continue;
             }
             any = true;
+            self.look_round(node, content);
+            let Some(want) = self.nodes[node].agent.want_mut(id) else { continue };
             match held {
                 Held::Nothing => {}
                 Held::Part(bytes) => want.handle_growth(now, bytes),
@@ -291,6 +293,25 @@ impl World {
                 }
                 self.settle(node);
             }
+            Ask::Look(serial) => {
+                let (wired, delay) = {
+                    let peers = self.nodes[node].agent.discovery.peers();
+                    let known = peers.get(ETH, address(peer));
+                    known.map(|peer| (peer.flags.wired, peer.delay().unwrap_or_default())).unwrap_or_default()
+                };
+                let look = &mut self.nodes[node].files[content].look;
+                let place = look.pending.iter().position(|(asked, _)| *asked == peer);
+                let Some(place) = place.filter(|_| look.serial == serial) else { return };
+                let (_, mut asker) = look.pending.remove(place);
+                if let Some(Ok(standing)) =
+                    answer.map(|answer| asker.handle_answer(&self.contents[content].keys, &answer))
+                {
+                    look.answers.push(Answered { peer: address(peer), standing, wired, delay });
+                }
+                if look.pending.is_empty() {
+                    self.end_look(node, content);
+                }
+            }
             Ask::Round(serial) => {
                 let wired_and_delay = {
                     let peers = self.nodes[node].agent.discovery.peers();
@@ -339,7 +360,7 @@ impl World {
 
     // --- serve.rs, disk.rs ----------------------------------------------------------------------------------------
 
-    pub fn take(&mut self, from: usize, to: usize, content: usize, serial: u32, _alternative: bool) {
+    pub fn take(&mut self, from: usize, to: usize, content: usize, serial: u32, alternative: bool) {
         if !self.reach(from, to) {
             return;
         }
@@ -353,7 +374,7 @@ impl World {
         } else if file.part == 0 && !file.complete || offset > file.part {
             Taken::Refused
         } else {
-            match device.agent.slots.admit(now, address(from), id) {
+            match device.agent.admit(now, address(from), id, alternative) {
                 Admission::Granted(slot) => {
                     device.served += 1;
                     Taken::Records(Some(slot))
@@ -364,7 +385,7 @@ impl World {
                     for flow in self.flows.iter_mut().filter(|flow| flow.source == Some(to) && flow.slot == Some(old)) {
                         (flow.slot, flow.dead) = (None, true);
                     }
-                    match self.nodes[to].agent.slots.admit(now, address(from), id) {
+                    match self.nodes[to].agent.admit(now, address(from), id, alternative) {
                         Admission::Granted(slot) => {
                             self.nodes[to].served += 1;
                             Taken::Records(Some(slot))
@@ -415,8 +436,9 @@ impl World {
             return;
         };
         let reader_there = self.nodes[to].on
-            && self.nodes[to].files[content].serial == serial
-            && matches!(self.nodes[to].files[content].relay, Relay::Following | Relay::Taking { .. });
+            && matches!(self.nodes[to].files[content].relay, Relay::Following | Relay::Taking { .. })
+            && (self.nodes[to].files[content].stream == serial
+                || self.nodes[to].files[content].moving.is_some_and(|(_, moving)| moving == serial));
         if !reader_there && (self.nodes[to].on || flow.slot.is_none()) {
             // It closed the connection, or both ends are gone.
             self.release(at);
@@ -456,14 +478,53 @@ impl World {
         if !reader_there || self.nodes[to].busy_until > self.now {
             return;
         }
+        if self.nodes[to].files[content].stream != serial {
+            return;
+        }
         let flow = &self.flows[at];
         let silent = self.now >= flow.heard_at + SOURCE_STALL.as_micros() as Us;
         let stuck = self.now >= flow.grown_at + LEASE_STALL.as_micros() as Us;
         if silent || stuck {
             self.flows[at].over = true;
             self.release(at);
-            self.end_source(to, content, source, SourceEnd::Stalled);
+            return self.end_source(to, content, source, SourceEnd::Stalled);
         }
+        self.look_round(to, content);
+    }
+
+    /// Asks everybody while the present source goes on.
+    fn look_round(&mut self, node: usize, content: usize) {
+        let (now, id) = (self.local(node), self.contents[content].keys.id());
+        let file = &self.nodes[node].files[content];
+        if !file.look.pending.is_empty() || file.moving.is_some() || !self.nodes[node].agent.poll_look(now, id) {
+            return;
+        }
+        self.note(node, "looks round", content as u64, self.nodes[node].files[content].part);
+        let targets: Vec<usize> =
+            self.nodes[node].agent.discovery.peers().routable().filter_map(|peer| place(peer.addr)).collect();
+        let serial = self.serial();
+        let pending = targets.iter().map(|peer| (*peer, self.ask(node, *peer, content, Ask::Look(serial)))).collect();
+        self.nodes[node].files[content].look = Look { serial, pending, answers: Vec::new() };
+    }
+
+    fn end_look(&mut self, node: usize, content: usize) {
+        let (now, id) = (self.local(node), self.contents[content].keys.id());
+        let answers = std::mem::take(&mut self.nodes[node].files[content].look.answers);
+        let better = self.nodes[node].agent.handle_look(now, id, &answers);
+        let following = matches!(self.nodes[node].files[content].relay, Relay::Following);
+        let Some(peer) = better.and_then(place).filter(|_| following) else { return };
+        let serial = self.serial();
+        self.nodes[node].files[content].moving = Some((peer, serial));
+        self.send_take(node, peer, content, serial, true);
+    }
+
+    fn send_take(&mut self, node: usize, peer: usize, content: usize, serial: u32, alternative: bool) {
+        let patience = 2 * self.nodes[node].agent.patience(address(peer)).as_micros() as Us;
+        if self.reach(node, peer) {
+            let delay = self.message_delay(node, peer, DATA_TIMEOUT);
+            self.after(delay, Event::Take { from: node, to: peer, content, serial, alternative });
+        }
+        self.after(patience, Event::Taken { from: peer, to: node, content, serial, taken: Taken::TimedOut });
     }
 
     // --- relay.rs -------------------------------------------------------------------------------------------------
@@ -509,21 +570,20 @@ impl World {
 
     fn follow(&mut self, node: usize, content: usize, peer: std::net::Ipv4Addr, alternative: bool) {
         let Some(peer) = place(peer) else { self.fail("follows nobody") };
-        let patience = 2 * self.nodes[node].agent.patience(address(peer)).as_micros() as Us;
+        let serial = self.serial();
         let file = &mut self.nodes[node].files[content];
         file.serial += 1;
         file.relay = Relay::Taking { peer };
-        let serial = file.serial;
-        if self.reach(node, peer) {
-            let delay = self.message_delay(node, peer, DATA_TIMEOUT);
-            self.after(delay, Event::Take { from: node, to: peer, content, serial, alternative });
-        }
-        self.after(patience, Event::Taken { from: peer, to: node, content, serial, taken: Taken::TimedOut });
+        (file.stream, file.moving) = (serial, None);
+        self.send_take(node, peer, content, serial, alternative);
     }
 
     pub fn taken(&mut self, peer: usize, node: usize, content: usize, serial: u32, taken: Taken) {
+        if self.nodes[node].files[content].moving == Some((peer, serial)) {
+            return self.moved(peer, node, content, serial, taken);
+        }
         let file = &mut self.nodes[node].files[content];
-        if file.serial != serial || !matches!(file.relay, Relay::Taking { peer: asked } if asked == peer) {
+        if file.stream != serial || !matches!(file.relay, Relay::Taking { peer: asked } if asked == peer) {
             return;
         }
         match taken {
@@ -538,6 +598,38 @@ impl World {
             Taken::Busy => self.end_source(node, content, peer, SourceEnd::Busy),
             Taken::Refused | Taken::TimedOut => self.end_source(node, content, peer, SourceEnd::Cut),
         }
+    }
+
+    /// The answer of another source, while the present one goes on.
+    fn moved(&mut self, peer: usize, node: usize, content: usize, serial: u32, taken: Taken) {
+        let (now, id) = (self.local(node), self.contents[content].keys.id());
+        let file = &mut self.nodes[node].files[content];
+        file.moving = None;
+        if !matches!(file.relay, Relay::Following) {
+            return;
+        }
+        let moved = match taken {
+            Taken::Records(_) => Ok(()),
+            Taken::Busy => Err(SourceEnd::Busy),
+            Taken::Refused | Taken::TimedOut => Err(SourceEnd::Cut),
+        };
+        let part = file.part;
+        if moved.is_ok() {
+            file.stream = serial;
+            file.moves += 1;
+        }
+        self.note(node, if moved.is_ok() { "moves to" } else { "may not move to" }, peer as u64, part);
+        if let Some(want) = self.nodes[node].agent.want_mut(id) {
+            want.handle_moved(now, address(peer), moved);
+        }
+        for at in 0..self.flows.len() {
+            let flow = &self.flows[at];
+            if moved.is_ok() && (flow.to, flow.content) == (node, content) && flow.serial != serial {
+                self.release(at);
+                self.flows[at].over = true;
+            }
+        }
+        self.check_cycle(node, content);
     }
 
     fn end_source(&mut self, node: usize, content: usize, peer: usize, end: SourceEnd) {
@@ -738,5 +830,6 @@ fn end_word(end: SourceEnd) -> &'static str {
         SourceEnd::Cut => "is cut off by",
         SourceEnd::Stalled => "hears nothing from",
         SourceEnd::Corrupt => "gets altered records from",
+        SourceEnd::Slow => "leaves",
     }
 }

@@ -149,6 +149,14 @@ pub enum Relay {
     Following,
 }
 
+/// A look round while bytes flow.
+#[derive(Default)]
+pub struct Look {
+    pub serial: u32,
+    pub pending: Vec<(usize, Asker)>,
+    pub answers: Vec<Answered>,
+}
+
 /// One content on one device.
 pub struct File {
     pub part: u64,
@@ -159,6 +167,11 @@ pub struct File {
     pub relay: Relay,
     /// Changes with every step, so that what belongs to an earlier one is recognised.
     pub serial: u32,
+    /// The transfer that is being taken or received.
+    pub stream: u32,
+    /// Another source that is being asked, and the transfer it would give.
+    pub moving: Option<(usize, u32)>,
+    pub look: Look,
     /// The same for the client's own steps.
     pub client_serial: u32,
     pub begins_at: Us,
@@ -188,6 +201,9 @@ impl File {
             client: Client::Idle,
             relay: Relay::Off,
             serial: 0,
+            stream: 0,
+            moving: None,
+            look: Look::default(),
             client_serial: 0,
             begins_at: 0,
             finished_at: None,

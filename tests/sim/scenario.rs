@@ -46,7 +46,6 @@ pub enum Kind {
     Lossy,
     /// 30 contents of 3 to 40 MiB.
     ManyFiles,
-    #[expect(dead_code, reason = "the mind has no answer to it yet")]
     Rotten,
     /// A twentieth of the devices is busy for a second, at random moments.
     Busy,
@@ -55,7 +54,6 @@ pub enum Kind {
     /// The site falls in two and heals.
     Split,
     Replays,
-    #[expect(dead_code, reason = "the mind has no answer to it yet")]
     Stalls,
     SizeUnknown,
 }

@@ -55,6 +55,7 @@ pub enum Event {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
     Round(u32),
+    Look(u32),
     Hint(PublicId, u32),
 }
 
@@ -467,6 +468,7 @@ impl World {
             file.serial += 1;
             file.client_serial += 1;
             file.relay = Relay::Off;
+            (file.stream, file.moving, file.look) = (0, None, Default::default());
             if file.client != Client::Done {
                 file.client = Client::Idle;
             }
@@ -561,7 +563,8 @@ impl World {
                     if self.nodes[source].busy_until > self.now { part } else { file.part.max(part) }
                 }
             };
-            let stopped = flow.dead || flow.over || to.busy_until > self.now || flow.begins_at > self.now;
+            let strange = flow.source.is_some() && to.files[flow.content].stream != flow.serial;
+            let stopped = strange || flow.dead || flow.over || to.busy_until > self.now || flow.begins_at > self.now;
             let limit = if stopped { 0.0 } else { (there - part) as f64 / dt };
             let mut demand = Demand::new(limit);
             match flow.source {
@@ -712,6 +715,11 @@ impl World {
                 self.fail(&format!("device {node} waits for more than 6 s without bytes"));
             }
         }
+    }
+
+    pub fn serial(&mut self) -> u32 {
+        self.id += 1;
+        self.id as u32
     }
 
     /// Follows the sources of `node` from a new transfer on; whoever comes back to it has found a cycle.

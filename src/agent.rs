@@ -403,14 +403,11 @@ impl Agent {
     }
 
     fn make_room(&mut self) {
-        if self.wants.is_full()
-            && let Some((oldest, _)) = self
-                .wants
-                .iter()
-                .enumerate()
-                .filter_map(|(place, want)| Some((place, want.idle_since()?)))
-                .min_by_key(|(_, since)| *since)
-        {
+        if !self.wants.is_full() {
+            return;
+        }
+        let idle = self.wants.iter().enumerate().filter_map(|(place, want)| Some((place, want.idle_since()?)));
+        if let Some((oldest, _)) = idle.min_by_key(|(_, since)| *since) {
             self.wants.swap_remove(oldest);
         }
     }

@@ -117,9 +117,8 @@ impl Slots {
 
     /// Gives the slot back. Nothing happens when it already has another owner.
     pub fn release(&mut self, id: SlotId) {
-        if self.get_mut(id).is_some()
-            && let Some(slot) = self.slots.get_mut(id.place())
-        {
+        let owned = |slot: &Slot| slot.generation == id.generation;
+        if let Some(slot) = self.slots.get_mut(id.place()).filter(|slot| slot.as_ref().is_some_and(owned)) {
             *slot = None;
         }
     }

@@ -10,7 +10,7 @@
 //! # Trust
 //!
 //! A datagram counts only from a host address of the receiving interface's own subnet. A reply counts only if its nonce is outstanding
-//! ([`nonces`]). Who is heard for the first time is probed alone with another nonce; without that answer nobody becomes a peer. None of
+//! (`nonces`). Who is heard for the first time is probed alone with another nonce; without that answer nobody becomes a peer. None of
 //! this authenticates: it keeps blind and off-link senders out and the table true. Who is asked for bytes is decided by proofs.
 //!
 //! # Packets
@@ -25,7 +25,7 @@
 //!
 //! There is no second round of unicast probes: every answer to a broadcast is a clock sample and a sign of life. Alone, a peer is probed when
 //! it is new and once when it has missed two intervals, both rare. The announced interval is I plus its jitter.
-//! A table holds 128, so n, I and the replies stop growing there. On larger sites ([`census`]) a node is the neighbour of some 112 others
+//! A table holds 128, so n, I and the replies stop growing there. On larger sites (`census`) a node is the neighbour of some 112 others
 //! only, by a distance that both ends compute alike ([`crate::peer`]); to the other strangers it does not answer. So tables stay mutual and traffic
 //! grows with N, not N². With 500 nodes the simulation in this module counts 2.6 per second.
 //! Several interfaces share I: what counts is the sum over all of them.

@@ -178,6 +178,8 @@ pub struct Want {
     served: bool,
     offset: u64,
     size: Option<u64>,
+    /// The size comes from the local client: who says another one has another file.
+    size_is_certain: bool,
     attempt: u8,
     dry_since: Instant,
     changed_at: Instant,
@@ -206,6 +208,7 @@ impl Want {
             served: true,
             offset,
             size,
+            size_is_certain: size.is_some(),
             attempt: 1,
             dry_since: now,
             changed_at: now,
@@ -228,10 +231,17 @@ impl Want {
         self.served = true;
         self.yielding = false;
         self.offset = offset;
-        self.size = size.or(self.size);
+        self.handle_size(size);
         // A turn that came in mid-relay is still to be told; everything else starts with a fresh look at the site.
         if self.told || !matches!(self.phase, Phase::Hold { .. }) {
             self.restart(now);
+        }
+    }
+
+    fn handle_size(&mut self, size: Option<u64>) {
+        if size.is_some() {
+            self.size = size;
+            self.size_is_certain = true;
         }
     }
 
@@ -241,9 +251,7 @@ impl Want {
         if now >= dry_at && !matches!(self.phase, Phase::Hold { .. } | Phase::Over) {
             self.hold(now, self.trouble.unwrap_or(Reason::Timeout));
         }
-        if let Phase::Wait { until } = self.phase
-            && now >= until
-        {
+        if matches!(self.phase, Phase::Wait { until } if now >= until) {
             self.enter(now, Phase::Ask);
         }
         match self.phase {
@@ -280,7 +288,11 @@ impl Want {
         condition: Condition,
         random: &mut Random,
     ) {
-        for answer in answers {
+        let certain = self.size.filter(|_| self.size_is_certain);
+        let fits =
+            |answer: &&Answered| certain.is_none() || answer.standing.size.is_none_or(|size| Some(size) == certain);
+        let answers = || answers.iter().filter(fits);
+        for answer in answers() {
             self.rivals.handle_standing(now, answer.peer, answer.standing);
             if self.size.is_none() {
                 self.size = answer.standing.size;
@@ -292,20 +304,20 @@ impl Want {
             // Something heard meanwhile has already decided.
             _ => return,
         };
-        if let Some(source) = choose(answers.iter(), self.offset, self.attempt, &self.avoided, now, random) {
+        if let Some(source) = choose(answers(), self.offset, self.attempt, &self.avoided, now, random) {
             let others = |answer: &&Answered| answer.peer != source.peer && self.is_known_source(answer);
             // Other devices that look for a source, too: with them a chain forms.
             let company = |answer: &&Answered| answer.standing.state == State::Wanting;
-            let elsewhere = answers.iter().any(|answer| others(&answer) || company(&answer));
+            let elsewhere = answers().any(|answer| others(&answer) || company(&answer));
             let alternative = elsewhere && now.since(self.dry_since) < QUEUE_PATIENCE;
             self.enter(now, Phase::Follow { peer: source.peer, alternative });
             return;
         }
         let own = self.standing(now, None, condition).rank;
         // Every source is fed to its speed: one after the other, best placed first, joins whoever has got something meanwhile.
-        if self.trouble == Some(Reason::AllBusy) && answers.iter().any(|answer| self.is_known_source(answer)) {
+        if self.trouble == Some(Reason::AllBusy) && answers().any(|answer| self.is_known_source(answer)) {
             let ahead = |answer: &&Answered| answer.standing.state == State::Wanting && answer.standing.rank > own;
-            let place = u32::try_from(answers.iter().filter(ahead).count()).unwrap_or(u32::MAX);
+            let place = u32::try_from(answers().filter(ahead).count()).unwrap_or(u32::MAX);
             let pause = QUEUE_STEP.saturating_mul(place + 1).min(WAIT_ROUND * 4);
             let jitter = random.below(QUEUE_STEP.as_micros() as u64);
             self.enter(now, Phase::Wait { until: now + pause + Duration::from_micros(jitter) });
@@ -316,8 +328,7 @@ impl Want {
         let claimant = self.rivals.best(now, &[State::Claiming]).is_some_and(|(_, s)| !claimed || s.rank > own);
         let wanter = !claimed && self.rivals.any_above(now, &[State::Wanting], own);
         // A source that is only avoided for a moment is worth waiting for.
-        let resting =
-            answers.iter().any(|answer| answer.is_source(self.offset, self.attempt)) && self.trouble_is_brief();
+        let resting = answers().any(|answer| answer.is_source(self.offset, self.attempt)) && self.trouble_is_brief();
         if taken || claimant || wanter || resting || !condition.may_fetch && self.rivals.any(now) {
             let jitter = random.below(WAIT_JITTER.as_micros() as u64);
             self.enter(now, Phase::Wait { until: now + WAIT_ROUND + Duration::from_micros(jitter) });
@@ -470,17 +481,17 @@ impl Want {
 
     /// The own `.part` has `available` bytes now.
     pub fn handle_growth(&mut self, now: Instant, available: u64) {
-        if let Phase::Hold { moved_at } = &mut self.phase
-            && available > self.offset
-        {
-            *moved_at = now;
+        if let Phase::Hold { moved_at } = &mut self.phase {
+            if available > self.offset {
+                *moved_at = now;
+            }
         }
         self.handle_progress(now, available);
     }
 
     /// The client reports on its download; whether it still holds the lease.
     pub fn handle_report(&mut self, now: Instant, size: Option<u64>) -> bool {
-        self.size = size.or(self.size);
+        self.handle_size(size);
         match self.phase {
             // The report itself is no progress: bytes are.
             Phase::Hold { .. } => true,
@@ -506,9 +517,7 @@ impl Want {
         if now.since(self.changed_at) >= LEASE_STALL {
             self.yielding = false;
         }
-        if let Phase::Hold { moved_at } = self.phase
-            && now.since(moved_at) >= LEASE_STALL
-        {
+        if matches!(self.phase, Phase::Hold { moved_at } if now.since(moved_at) >= LEASE_STALL) {
             self.lost_at = Some(now);
             self.enter(now, Phase::Over);
         }
@@ -592,12 +601,13 @@ impl Want {
         if self.told { Some(self.reason) } else { self.trouble }
     }
 
-    /// Whether the entry may be forgotten; `before` makes room earlier.
+    /// Whether nothing in the entry matters any more: neither its reason nor whom to avoid.
     pub fn is_forgettable(&self, now: Instant) -> bool {
-        !self.served && self.phase == Phase::Over && now.since(self.changed_at) >= REASON_MEMORY
+        let at_rest = !self.served && self.phase == Phase::Over && now.since(self.changed_at) >= REASON_MEMORY;
+        at_rest && self.avoided.is_empty(now)
     }
 
-    /// Since when the entry is unchanged, and whether it may be dropped to make room.
+    /// Since when the entry is at rest, so that it may be dropped to make room; None while it is not.
     pub fn idle_since(&self) -> Option<Instant> {
         (!self.served && self.phase == Phase::Over).then_some(self.changed_at)
     }

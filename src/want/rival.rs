@@ -47,11 +47,11 @@ impl Rivals {
             rival.heard_at = now;
             return;
         }
-        if self.known.is_full()
-            && let Some((worst, rival)) = self.known.iter().enumerate().min_by_key(|(_, rival)| key(&rival.standing))
-            && key(&rival.standing) < key(&standing)
-        {
-            self.known.swap_remove(worst);
+        if self.known.is_full() {
+            let worst = self.known.iter().enumerate().min_by_key(|(_, rival)| key(&rival.standing));
+            if let Some((worst, _)) = worst.filter(|(_, rival)| key(&rival.standing) < key(&standing)) {
+                self.known.swap_remove(worst);
+            }
         }
         // A table full of better placed rivals needs no further one.
         let _ = self.known.push(Rival { address, standing, heard_at: now, unchanged_since: now });

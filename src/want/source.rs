@@ -104,13 +104,19 @@ impl Avoided {
             known.1 = known.1.max(until);
             return;
         }
-        if self.peers.is_full()
-            && let Some((soonest, _)) = self.peers.iter().enumerate().min_by_key(|(_, (_, until))| *until)
-        {
-            self.peers.swap_remove(soonest);
+        if self.peers.is_full() {
+            let soonest = self.peers.iter().enumerate().min_by_key(|(_, (_, until))| *until);
+            if let Some((soonest, _)) = soonest {
+                self.peers.swap_remove(soonest);
+            }
         }
         // There is room now.
         let _ = self.peers.push((peer, until));
+    }
+
+    /// Whether nobody is to be left alone now.
+    pub fn is_empty(&self, now: Instant) -> bool {
+        self.peers.iter().all(|(_, until)| now >= *until)
     }
 
     /// Whether `peer` is to be left alone now.

@@ -273,3 +273,21 @@ fn entries_are_forgotten_a_minute_after_the_last_change() {
     assert!(!want.is_forgettable(START + REASON_MEMORY / 2));
     assert!(want.is_forgettable(START + REASON_MEMORY));
 }
+
+#[test]
+fn who_says_another_size_than_the_client_is_no_source() {
+    let mut want = Want::new(START, NodeId([1; 8]), keys(), 0, Some(100));
+    let other = says(2, State::Complete, 99, WORST);
+    let right = says(3, State::Complete, 100, WORST);
+    assert_eq!(round(&mut want, START, &[other, right]), Step::Follow { peer: peer(3), alternative: false });
+}
+
+#[test]
+fn a_corrupt_peer_is_remembered_beyond_the_reason() {
+    let mut want = want();
+    assert!(matches!(round(&mut want, START, &[says(2, State::Complete, 100, WORST)]), Step::Follow { .. }));
+    want.handle_source_end(START, peer(2), SourceEnd::Corrupt);
+    want.handle_response_end(START);
+    assert!(!want.is_forgettable(START + REASON_MEMORY));
+    assert!(want.is_forgettable(START + crate::limits::AVOID_CORRUPT));
+}

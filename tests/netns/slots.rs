@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use p2p_agent::limits::{RELAYS, SLOTS};
 
 use crate::lab;
-use crate::lab::device::Device;
+use crate::lab::device::{Device, is_shipped_build};
 use crate::lab::namespace::Namespace;
 use crate::lab::origin::Content;
 use crate::lab::peer::{Asker, send_with_ttl};
 
 const TAKES: usize = 25;
 const HOSTS: u8 = 7;
-/// Promise 8.
+/// Promise 8, for the build that is shipped; CI runs this scenario with it.
 const MEMORY_BYTES: u64 = 6 << 20;
 
 #[test]
@@ -78,7 +78,8 @@ fn twenty_five_takes_at_once_are_twenty_transfers_and_five_refusals() {
         drop(relays);
         let memory = memory.load(Ordering::SeqCst);
         println!("the daemon occupies {memory} bytes with {SLOTS} transfers and {RELAYS} relays at work");
-        assert!(memory <= MEMORY_BYTES, "{memory} bytes are more than {MEMORY_BYTES}");
+        // A build for debugging has megabytes more of code alone.
+        assert!(memory <= MEMORY_BYTES || !is_shipped_build(), "{memory} bytes are more than {MEMORY_BYTES}");
         // Refused at once, never queued: a queue would last as long as a transfer, which is until everybody is answered.
         assert!(slowest < Duration::from_secs(2), "an answer took {slowest:?}");
     });

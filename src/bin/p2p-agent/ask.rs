@@ -167,10 +167,10 @@ async fn query(device: &Rc<Device>, subject: &Subject, target: Target) -> Result
     let asked = smol::future::or(
         async {
             // A kept connection may have died unnoticed; a fresh one then decides.
-            if let Some(line) = device.pool.take(target.peer)
-                && let Ok(asked) = exchange(device, subject, line).await
-            {
-                return Some(asked);
+            if let Some(line) = device.pool.take(target.peer) {
+                if let Ok(asked) = exchange(device, subject, line).await {
+                    return Some(asked);
+                }
             }
             let line = connect(device, target, patience).await.ok()?;
             exchange(device, subject, line).await.ok()

@@ -128,9 +128,12 @@ impl Connection {
     async fn run(mut self) {
         let mut inbox = HeadInbox::default();
         let mut known: Option<Known> = None;
+        let mut proven = false;
         loop {
+            // Who has proved nothing may not occupy a seat: all of them could be taken by strangers.
+            let idle = if proven { IDLE_TIMEOUT } else { HEAD_TIMEOUT };
             let complete = |bytes: &[u8]| parse_request(bytes).map(|request| request.is_some());
-            match await_head(&mut inbox, &mut self.stream, (IDLE_TIMEOUT, HEAD_TIMEOUT), complete).await {
+            match await_head(&mut inbox, &mut self.stream, (idle, HEAD_TIMEOUT), complete).await {
                 Ok(()) => {}
                 Err(NoHead::Closed) => return,
                 Err(NoHead::Refused(refusal)) => return self.refuse(refusal.status()).await,
@@ -145,6 +148,7 @@ impl Connection {
                 Ok(request @ PeerRequest::Query { id, .. }) => {
                     let (now_known, answer) = self.answer(id, &request).unzip();
                     known = now_known;
+                    proven |= known.is_some();
                     let head = answer.unwrap_or(Answer::Refused(404)).head::<HEAD_BYTES>();
                     let sent = match head {
                         Ok(head) => send(&mut self.stream, &head, READER_STALL).await.is_ok(),

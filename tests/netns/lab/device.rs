@@ -1,10 +1,10 @@
 //! One device: a network stack, a content directory, the daemon, and a sync client now and then.
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use std::{env, fs};
 
 use super::api::{self, Response};
 use super::namespace::Namespace;
@@ -15,9 +15,12 @@ use super::{site, wait_for};
 /// `0x2B67` = 11111, as the kernel's socket tables write it.
 const PORT_IN_TABLES: &str = ":2B67 ";
 
-/// The daemon: the one built for this test, or another build of it, which CI uses to measure the one that is shipped.
-pub fn agent() -> String {
-    std::env::var("P2P_AGENT").unwrap_or_else(|_| env!("CARGO_BIN_EXE_p2p-agent").to_owned())
+/// Path of a daemon built as it is shipped, to run instead of the one that was built for this test.
+const SHIPPED: &str = "P2P_AGENT";
+
+/// Whether figures of the daemon are those of the build that is shipped.
+pub fn is_shipped_build() -> bool {
+    env::var_os(SHIPPED).is_some()
 }
 
 /// Files are below one directory; the daemon runs until the device is dropped or the daemon killed.
@@ -43,9 +46,10 @@ impl Device {
 
     /// Starts the daemon and waits until its local API answers.
     pub fn start(&mut self) {
+        let agent = env::var(SHIPPED).unwrap_or_else(|_| env!("CARGO_BIN_EXE_p2p-agent").to_owned());
         // An ordinary user without capabilities, even in here.
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-user=1000", "--map-group=1000", "--", &agent()]);
+        command.args(["--user", "--map-user=1000", "--map-group=1000", "--", &agent]);
         command.args(["run", "--jail", "off", "--log", "debug", "--os-version", "netns"]);
         // Two cores play the whole site: the idle class would get nothing while they are busy.
         command.args(["--priority", "low"]);

@@ -269,9 +269,11 @@ impl World {
         };
         let delay = self.message_delay(to, from, DATA_TIMEOUT);
         self.after(delay, Event::Answer { from: to, to: from, content, ask, answer: Some(answer) });
+        let generation = self.nodes[to].agent.discovery.peers().generation();
         if woken {
             self.stir(to);
-        } else {
+        } else if generation != std::mem::replace(&mut self.nodes[to].generation, generation) {
+            // Somebody new; everything else about a query moves no timer.
             self.settle(to);
         }
     }

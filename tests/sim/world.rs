@@ -71,7 +71,8 @@ pub enum Taken {
 struct Entry {
     at: Us,
     id: u64,
-    event: Event,
+    /// Boxed: the heap moves its entries about.
+    event: Box<Event>,
 }
 
 impl PartialEq for Entry {
@@ -242,6 +243,7 @@ impl World {
             epoch: 0,
             hints: Vec::new(),
             watching: false,
+            generation: 0,
             queries: 0,
             datagrams: 0,
             loaded: false,
@@ -253,7 +255,7 @@ impl World {
     pub fn at(&mut self, at: Us, event: Event) {
         self.coming += usize::from(matches!(event, Event::Boot(_)));
         self.id += 1;
-        self.queue.push(Reverse(Entry { at: at.max(self.now), id: self.id, event }));
+        self.queue.push(Reverse(Entry { at: at.max(self.now), id: self.id, event: Box::new(event) }));
     }
 
     pub fn after(&mut self, span: Us, event: Event) {
@@ -297,7 +299,7 @@ impl World {
                 self.fail("not everybody finished in time");
             }
             self.now = at;
-            self.handle(event);
+            self.handle(*event);
         }
         self.come_to_rest();
     }
@@ -310,7 +312,7 @@ impl World {
                 break;
             }
             self.now = at;
-            self.handle(event);
+            self.handle(*event);
         }
         for node in 0..self.nodes.len() {
             if self.nodes[node].on && self.nodes[node].agent.slots.active() != 0 {

@@ -11,10 +11,12 @@ use crate::discovery::{Discovery, Heard, InterfaceUp, To};
 use crate::exchange::{Answer, PeerRequest};
 use crate::handshake::{Answerer, Asker};
 use crate::keys::ContentKeys;
-use crate::limits::{DATAGRAM_BYTES, LINK_UP_PROBES, NONCES_REMEMBERED, QUERY_TIMEOUT, STARVED, STARVED_MEMORY, WANTS};
+use crate::limits::{
+    DATAGRAM_BYTES, LINK_UP_PROBES, NONCES_REMEMBERED, QUERY_TIMEOUT, RETRY_AFTER, STARVED, STARVED_MEMORY, WANTS,
+};
 pub use crate::peer::IfIndex;
 use crate::random::Random;
-use crate::slots::Slots;
+use crate::slots::{Admission, Slots};
 use crate::time::{Duration, Instant, Timestamp};
 use crate::want::{Answered, Condition, Reason, Round, SourceEnd, Step, Want};
 use crate::wire::{Announce, Datagram};
@@ -64,6 +66,8 @@ pub struct Agent {
     may_fetch: bool,
     /// The link that came up last is a wire.
     wired: bool,
+    /// Bytes per second that the link can carry, where the body knows it.
+    link_rate: u64,
     /// By then whoever is there has answered the first probes.
     settled_at: Instant,
 }
@@ -92,6 +96,7 @@ impl Agent {
             late_at: None,
             may_fetch: true,
             wired: true,
+            link_rate: 0,
             settled_at: Instant::ZERO,
             random,
         }
@@ -119,6 +124,20 @@ impl Agent {
             self.settled_at = now + last + QUERY_TIMEOUT;
             self.wired = wired;
         }
+    }
+
+    /// What the link carries at best, in bytes per second, as its driver says; what is measured counts as well.
+    pub fn set_link_rate(&mut self, bytes_per_second: u64) {
+        self.link_rate = bytes_per_second;
+    }
+
+    /// A proven take of `id` from `address`. `alternative` is what it says about itself: it can still go elsewhere or wait.
+    pub fn admit(&mut self, now: Instant, address: Ipv4Addr, id: PublicId, alternative: bool) -> Admission {
+        let best = self.wants.iter().map(Want::best_rate).fold(self.link_rate, u64::max);
+        if alternative && !self.slots.has_bandwidth(now, id, best) {
+            return Admission::Full { retry_after: RETRY_AFTER };
+        }
+        self.slots.admit(now, address, id)
     }
 
     /// An interface is gone, with everybody behind it.
@@ -297,6 +316,21 @@ impl Agent {
         if let Some(want) = wants.iter_mut().find(|want| want.keys().id() == id) {
             want.handle_round(now, round, answers, condition, random);
         }
+    }
+
+    /// Whether to look round for a better source of a followed content, or for another fetcher of a fetched one; to be
+    /// asked after every record and heartbeat, and every [`crate::limits::FETCH_BEACON`] while fetching.
+    pub fn poll_look(&mut self, now: Instant, id: PublicId) -> bool {
+        let best = self.wants.iter().map(Want::best_rate).fold(self.link_rate, u64::max);
+        self.want_mut(id).is_some_and(|want| want.poll_look(now, best))
+    }
+
+    /// What a look round showed (see [`Want::poll_look`]): whom to take the content from instead, if anybody. Take it, then tell
+    /// [`Want::handle_moved`]; until that was granted the present source stays.
+    pub fn handle_look(&mut self, now: Instant, id: PublicId, answers: &[Answered]) -> Option<Ipv4Addr> {
+        let condition = self.condition(now);
+        let Self { wants, random, .. } = self;
+        wants.iter_mut().find(|want| want.keys().id() == id)?.handle_look(now, answers, condition, random)
     }
 
     /// The followed source ended.

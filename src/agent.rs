@@ -11,10 +11,12 @@ use crate::discovery::{Discovery, Heard, InterfaceUp, To};
 use crate::exchange::{Answer, PeerRequest};
 use crate::handshake::{Answerer, Asker};
 use crate::keys::ContentKeys;
-use crate::limits::{DATAGRAM_BYTES, LINK_UP_PROBES, NONCES_REMEMBERED, QUERY_TIMEOUT, STARVED, STARVED_MEMORY, WANTS};
+use crate::limits::{
+    DATAGRAM_BYTES, LINK_UP_PROBES, NONCES_REMEMBERED, QUERY_TIMEOUT, RETRY_AFTER, STARVED, STARVED_MEMORY, WANTS,
+};
 pub use crate::peer::IfIndex;
 use crate::random::Random;
-use crate::slots::Slots;
+use crate::slots::{Admission, Slots};
 use crate::time::{Duration, Instant, Timestamp};
 use crate::want::{Answered, Condition, Reason, Round, SourceEnd, Step, Want};
 use crate::wire::{Announce, Datagram};
@@ -115,10 +117,20 @@ impl Agent {
     /// An interface is there with this address.
     pub fn handle_interface_up(&mut self, now: Instant, index: IfIndex, address: Ipv4Addr, prefix: u8, wired: bool) {
         if self.discovery.handle_interface_up(now, index, address, prefix, wired) == InterfaceUp::Started {
+            self.discovery.handle_metered(index, !self.may_fetch);
             let [.., last] = LINK_UP_PROBES;
             self.settled_at = now + last + QUERY_TIMEOUT;
             self.wired = wired;
         }
+    }
+
+    /// A proven take of `id` from `address`. `alternative` is what it says about itself: it can still go elsewhere or wait.
+    pub fn admit(&mut self, now: Instant, address: Ipv4Addr, id: PublicId, alternative: bool) -> Admission {
+        let best = self.best_rate();
+        if alternative && !self.slots.has_bandwidth(now, id, best) {
+            return Admission::Full { retry_after: RETRY_AFTER };
+        }
+        self.slots.admit(now, address, id)
     }
 
     /// An interface is gone, with everybody behind it.
@@ -299,6 +311,21 @@ impl Agent {
         }
     }
 
+    /// Whether to look round for a better source of a followed content, or for another fetcher of a fetched one; to be
+    /// asked after every record and heartbeat, and every [`crate::limits::FETCH_BEACON`] while fetching.
+    pub fn poll_look(&mut self, now: Instant, id: PublicId) -> bool {
+        let best = self.best_rate();
+        self.want_mut(id).is_some_and(|want| want.poll_look(now, best))
+    }
+
+    /// What a look round showed (see [`Want::poll_look`]): whom to take the content from instead, if anybody. Take it, then tell
+    /// [`Want::handle_moved`]; until that was granted the present source stays.
+    pub fn handle_look(&mut self, now: Instant, id: PublicId, answers: &[Answered]) -> Option<Ipv4Addr> {
+        let condition = self.condition(now);
+        let Self { wants, random, .. } = self;
+        wants.iter_mut().find(|want| want.keys().id() == id)?.handle_look(now, answers, condition, random)
+    }
+
     /// The followed source ended.
     pub fn handle_source_end(&mut self, now: Instant, id: PublicId, peer: Ipv4Addr, end: SourceEnd) {
         if let Some(want) = self.want_mut(id) {
@@ -366,6 +393,11 @@ impl Agent {
             wired: self.wired,
             fetching: u8::try_from(fetching).unwrap_or(u8::MAX),
         }
+    }
+
+    /// The fastest that anything came, in bytes per second: what the link carries at least.
+    fn best_rate(&self) -> u64 {
+        self.wants.iter().map(Want::best_rate).max().unwrap_or(0)
     }
 
     fn make_room(&mut self) {

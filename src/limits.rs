@@ -131,12 +131,16 @@ pub const SLOT_DISPLACED_AFTER: Duration = Duration::from_secs(1);
 pub const LOCAL_STALL: Duration = Duration::from_secs(30);
 /// A local request may wait this long in all without received bytes; then the internet (promise 3).
 pub const WAIT_WITHOUT_BYTES: Duration = Duration::from_secs(6);
-/// Nobody reachable: the local client is told within this after link-up (promise 3).
-pub const NOBODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Peers avoided per content: more than ever fail at once on a site; the soonest forgiven makes room.
 pub const AVOIDED: usize = 16;
-/// A peer without a free slot is asked again after this; its slots turn over in seconds.
-pub const AVOID_BUSY: Duration = Duration::from_millis(800);
+/// Peers remembered per content that contributed to what the client has: whom to blame if it is wrong.
+pub const CONTRIBUTORS: usize = 4;
+/// Number of the last attempt at a content: it takes no prefix of the first, whose bytes were wrong.
+pub const LAST_ATTEMPT: u8 = 2;
+/// A peer without a free slot or bandwidth is asked again after this: meanwhile others have got something to give.
+pub const AVOID_BUSY: Duration = Duration::from_millis(500);
+/// A source that was left because it was slow.
+pub const AVOID_SLOW: Duration = Duration::from_secs(3);
 /// A peer that has nothing more right now: about one round of progress on its side.
 pub const AVOID_EXHAUSTED: Duration = Duration::from_millis(300);
 /// A peer that broke off or fell silent.
@@ -151,6 +155,25 @@ pub const WAIT_JITTER: Duration = Duration::from_millis(100);
 pub const WANTER_PATIENCE: Duration = Duration::from_millis(1_500);
 /// A claimant or fetcher without progress for this long is passed over; the lease goes to the next (design section 7).
 pub const LEASE_STALL: Duration = Duration::from_secs(3);
+/// Rates are measured over this: longer than the bursts of socket buffers, shorter than anybody's patience.
+pub const RATE_WINDOW: Duration = Duration::from_millis(250);
+/// A source takes another follower while its upload is below this part of the best rate that its link has shown (design section 7).
+pub const ADMIT_BELOW_PERCENT: u32 = 55;
+/// Who finds every source fed to its speed asks again after this for each better placed device that waits, too: about
+/// what one more link of a chain takes to have bytes to give.
+pub const QUEUE_STEP: Duration = Duration::from_millis(25);
+/// Who found no source with bandwidth for this long is admitted wherever there is a slot.
+pub const QUEUE_PATIENCE: Duration = Duration::from_millis(2_500);
+/// A follower looks for another source when it is slower than this part of the front.
+pub const MOVE_BELOW_PERCENT: u32 = 50;
+/// ... and when that puts it this far behind, or would: what is near enough needs no other source.
+pub const MOVE_GAP: Duration = Duration::from_millis(300);
+/// A new source is judged after this. Looks that bring nothing double it ...
+pub const LOOK_AFTER: Duration = Duration::from_millis(600);
+/// ... up to this.
+pub const LOOK_MAX: Duration = Duration::from_secs(8);
+/// A fetcher looks round this often, so that two that do not hear each other's announcements still merge.
+pub const FETCHER_LOOK: Duration = Duration::from_secs(1);
 /// Between two announcements of a fetch (design section 7).
 pub const FETCH_BEACON: Duration = Duration::from_millis(250);
 /// Between two queries about what was announced of one content, so that recorded announcements cost little.

@@ -26,7 +26,7 @@ impl Standpoint {
     /// The comparable form; larger is better.
     pub fn rank(&self) -> Rank {
         let mut out = [0; 16];
-        let steps = u32::try_from(self.offset >> 20).unwrap_or(u32::MAX).to_be_bytes();
+        let steps = u32::try_from(self.offset / STEP_BYTES).unwrap_or(u32::MAX).to_be_bytes();
         let head = [u8::from(!self.starved), u8::from(self.may_fetch)];
         let tail = [u8::from(self.wired), u8::MAX - self.fetching];
         for (to, from) in out.iter_mut().zip(head.into_iter().chain(steps).chain(tail).chain(self.tie_break)) {
@@ -36,11 +36,8 @@ impl Standpoint {
     }
 }
 
-/// Whole MiB of the content that the node of this rank has.
-pub fn steps(rank: Rank) -> u32 {
-    let Rank([_, _, a, b, c, d, ..]) = rank;
-    u32::from_be_bytes([a, b, c, d])
-}
+/// Less than this ahead decides nothing.
+pub const STEP_BYTES: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -67,6 +64,6 @@ mod tests {
     #[test]
     fn less_than_a_mebibyte_ahead_decides_nothing() {
         assert_eq!(Standpoint { offset: 700_000, ..PLAIN }.rank(), PLAIN.rank());
-        assert_eq!(steps(Standpoint { offset: 3 << 20, ..PLAIN }.rank()), 3);
+        assert!(Standpoint { offset: STEP_BYTES, ..PLAIN }.rank() > PLAIN.rank());
     }
 }

@@ -7,7 +7,8 @@
 use core::net::Ipv4Addr;
 
 use crate::content::PublicId;
-use crate::limits::{READER_STALL, SLOT_DISPLACED_AFTER, SLOTS, SLOTS_PER_ADDRESS};
+use crate::limits::{ADMIT_BELOW_PERCENT, RATE_WINDOW, READER_STALL, SLOT_DISPLACED_AFTER, SLOTS, SLOTS_PER_ADDRESS};
+use crate::rate::Meter;
 use crate::time::{Duration, Instant};
 
 /// Names a granted slot; a later owner of the same place has another generation.
@@ -44,6 +45,7 @@ struct Slot {
     generation: u32,
     address: Ipv4Addr,
     id: PublicId,
+    admitted_at: Instant,
     progress_at: Instant,
     bytes: u64,
 }
@@ -53,11 +55,12 @@ struct Slot {
 pub struct Slots {
     slots: [Option<Slot>; SLOTS],
     generation: u32,
+    upload: Meter,
 }
 
 impl Default for Slots {
     fn default() -> Self {
-        Self { slots: [const { None }; SLOTS], generation: 0 }
+        Self { slots: [const { None }; SLOTS], generation: 0, upload: Meter::default() }
     }
 }
 
@@ -77,15 +80,27 @@ impl Slots {
         }
         let Some(place) = self.slots.iter().position(Option::is_none) else { return full };
         self.generation = self.generation.wrapping_add(1);
-        let slot = Slot { generation: self.generation, address, id, progress_at: now, bytes: 0 };
+        let slot = Slot { generation: self.generation, address, id, admitted_at: now, progress_at: now, bytes: 0 };
         if let Some(free) = self.slots.get_mut(place) {
             *free = Some(slot);
         }
         Admission::Granted(SlotId { place: place as u8, generation: self.generation })
     }
 
+    /// Whether one more reader of `id` would find bandwidth, on a link that has been seen to carry `best` bytes per second. While a
+    /// content is wanted by many, each source feeds few, so that every link carries the file about once: a pipeline. The first reader of a
+    /// content always finds room; another one when the upload is well below the link's speed, and when the last one has
+    /// had time to show what it takes.
+    pub fn has_bandwidth(&self, now: Instant, id: PublicId, best: u64) -> bool {
+        let settled = self.slots.iter().flatten().all(|slot| now.since(slot.admitted_at) >= RATE_WINDOW * 2);
+        let rate = u128::from(self.upload.rate(now));
+        let best = u128::from(best.max(self.upload.best()));
+        self.readers(id) == 0 || settled && rate * 100 < best * u128::from(ADMIT_BELOW_PERCENT)
+    }
+
     /// The reader took `bytes` more.
     pub fn handle_progress(&mut self, now: Instant, id: SlotId, bytes: u64) {
+        self.upload.add(now, bytes);
         if let Some(slot) = self.get_mut(id) {
             slot.progress_at = now;
             slot.bytes = slot.bytes.saturating_add(bytes);

@@ -15,6 +15,7 @@
 //!
 //! [`Want::poll`] says what to do next; one of the `handle_*` methods says what came of it; then `poll` again.
 
+mod pace;
 mod rival;
 mod source;
 
@@ -23,12 +24,13 @@ use core::net::Ipv4Addr;
 use crate::content::{NodeId, Standing, State};
 use crate::keys::ContentKeys;
 use crate::limits::{
-    CLAIM_BEACONS, FETCH_BEACON, HINT_INTERVAL, LEASE_STALL, LOST_LEASE, REASON_MEMORY, WAIT_JITTER, WAIT_ROUND,
-    WAIT_WITHOUT_BYTES,
+    CLAIM_BEACONS, CONTRIBUTORS, FETCH_BEACON, HINT_INTERVAL, LAST_ATTEMPT, LEASE_STALL, LOST_LEASE, QUEUE_PATIENCE,
+    QUEUE_STEP, REASON_MEMORY, WAIT_JITTER, WAIT_ROUND, WAIT_WITHOUT_BYTES,
 };
 use crate::random::Random;
-use crate::rank::{Standpoint, steps};
+use crate::rank::{STEP_BYTES, Standpoint};
 use crate::time::{Duration, Instant};
+use pace::Pace;
 pub use rival::Rivals;
 pub use source::{Answered, Avoided, SourceEnd, choose};
 
@@ -110,7 +112,7 @@ pub enum Step {
     Follow {
         /// Whom to ask.
         peer: Ipv4Addr,
-        /// Whether the same round showed another source.
+        /// Whether this device can go elsewhere or wait. Who cannot is admitted wherever there is a slot.
         alternative: bool,
     },
     /// Nothing before this instant, unless something is heard.
@@ -183,6 +185,8 @@ pub struct Want {
     changed_at: Instant,
     rivals: Rivals,
     avoided: Avoided,
+    /// Whose bytes are in what the client has.
+    contributors: heapless::Vec<Ipv4Addr, CONTRIBUTORS>,
     trouble: Option<Reason>,
     reason: Reason,
     /// The client knows the reason: it has its 404.
@@ -191,6 +195,9 @@ pub struct Want {
     hint_due_at: Instant,
     announced: u32,
     announce_at: Instant,
+    pace: Pace,
+    /// A better fetcher was found; the own client has not heard of it yet.
+    yielding: bool,
 }
 
 impl Want {
@@ -209,6 +216,7 @@ impl Want {
             changed_at: now,
             rivals: Rivals::default(),
             avoided: Avoided::default(),
+            contributors: heapless::Vec::new(),
             trouble: None,
             reason: Reason::NobodyHasIt,
             told: false,
@@ -216,12 +224,15 @@ impl Want {
             hint_due_at: Instant::ZERO,
             announced: 0,
             announce_at: Instant::FAR,
+            pace: Pace::default(),
+            yielding: false,
         }
     }
 
     /// The local client asks again, now from `offset`.
     pub fn handle_request(&mut self, now: Instant, offset: u64, size: Option<u64>) {
         self.served = true;
+        self.yielding = false;
         self.offset = offset;
         self.handle_size(size);
         // A turn that came in mid-relay is still to be told; everything else starts with a fresh look at the site.
@@ -297,12 +308,24 @@ impl Want {
             _ => return,
         };
         if let Some(source) = choose(answers(), self.offset, self.attempt, &self.avoided, now, random) {
-            let sources = answers().filter(|answer| answer.is_source(self.offset, self.attempt));
-            let alternative = sources.filter(|answer| !self.avoided.contains(now, answer.peer)).count() > 1;
+            let others = |answer: &&Answered| answer.peer != source.peer && self.is_known_source(answer);
+            // Other devices that look for a source, too: with them a chain forms.
+            let company = |answer: &&Answered| answer.standing.state == State::Wanting;
+            let elsewhere = answers().any(|answer| others(&answer) || company(&answer));
+            let alternative = elsewhere && now.since(self.dry_since) < QUEUE_PATIENCE;
             self.enter(now, Phase::Follow { peer: source.peer, alternative });
             return;
         }
         let own = self.standing(now, None, condition).rank;
+        // Every source is fed to its speed: one after the other, best placed first, joins whoever has got something meanwhile.
+        if self.trouble == Some(Reason::AllBusy) && answers().any(|answer| self.is_known_source(answer)) {
+            let ahead = |answer: &&Answered| answer.standing.state == State::Wanting && answer.standing.rank > own;
+            let place = u32::try_from(answers().filter(ahead).count()).unwrap_or(u32::MAX);
+            let pause = QUEUE_STEP.saturating_mul(place + 1).min(WAIT_ROUND * 4);
+            let jitter = random.below(QUEUE_STEP.as_micros() as u64);
+            self.enter(now, Phase::Wait { until: now + pause + Duration::from_micros(jitter) });
+            return;
+        }
         // A fetcher and, for who merely wants, a claimant go first whatever their rank: the lease is theirs unless they yield.
         let taken = self.rivals.best(now, &[State::Fetching]).is_some();
         let claimant = self.rivals.best(now, &[State::Claiming]).is_some_and(|(_, s)| !claimed || s.rank > own);
@@ -325,17 +348,32 @@ impl Want {
     /// The followed source delivered; the client has `offset` bytes now.
     pub fn handle_progress(&mut self, now: Instant, offset: u64) {
         if offset > self.offset {
+            if let Phase::Follow { peer, .. } = self.phase {
+                self.handle_contributor(peer);
+            }
+            self.pace.handle_bytes(now, offset - self.offset);
             self.offset = offset;
             self.dry_since = now;
             self.trouble = None;
         }
     }
 
+    fn handle_contributor(&mut self, peer: Ipv4Addr) {
+        if self.contributors.contains(&peer) {
+            return;
+        }
+        if self.contributors.is_full() {
+            self.contributors.remove(0);
+        }
+        // There is room now.
+        let _ = self.contributors.push(peer);
+    }
+
     /// The followed source ended.
     pub fn handle_source_end(&mut self, now: Instant, peer: Ipv4Addr, end: SourceEnd) {
         self.avoided.handle_end(now, peer, end);
         self.trouble = match end {
-            SourceEnd::Finished | SourceEnd::Exhausted => self.trouble,
+            SourceEnd::Finished | SourceEnd::Exhausted | SourceEnd::Slow => self.trouble,
             SourceEnd::Busy => Some(Reason::AllBusy),
             SourceEnd::Cut | SourceEnd::Stalled => Some(Reason::Stalled),
             SourceEnd::Corrupt => Some(Reason::MacFailed),
@@ -345,12 +383,16 @@ impl Want {
         }
     }
 
-    /// All bytes came and were not the content: the next request starts from nothing and from the internet.
-    pub fn handle_content_failed(&mut self, now: Instant, source: Option<Ipv4Addr>) {
-        if let Some(peer) = source {
+    /// All bytes came and were not the content: nobody who had a part in it is asked again for a while, the next request
+    /// starts from nothing, and no prefix of the first attempt counts any more.
+    pub fn handle_content_failed(&mut self, now: Instant) {
+        if let Phase::Follow { peer, .. } = self.phase {
+            self.handle_contributor(peer);
+        }
+        for peer in core::mem::take(&mut self.contributors) {
             self.avoided.handle_end(now, peer, SourceEnd::Corrupt);
         }
-        self.attempt = self.attempt.saturating_add(1);
+        self.attempt = LAST_ATTEMPT;
         self.offset = 0;
         self.trouble = Some(Reason::Md5Failed);
         self.enter(now, Phase::Over);
@@ -382,11 +424,12 @@ impl Want {
                 self.enter(now, Phase::Ask);
                 true
             }
-            // Of two fetchers the better placed goes on; a wanter takes over only when it is a whole step ahead.
-            Phase::Hold { .. } => {
-                let ahead = steps(standing.rank) > steps(own) && standing.state != State::Idle;
-                let better = standing.state == State::Fetching && standing.rank > own;
-                if ahead || better {
+            // Of two fetchers the better placed goes on; anybody else takes over only when it is a whole step ahead.
+            Phase::Hold { .. } if !self.avoided.contains(now, peer) => {
+                let ahead = standing.available >= self.offset + STEP_BYTES && standing.attempt >= self.attempt;
+                let better = standing.state == State::Fetching && standing.rank > own && self.rivals.lives(now, peer);
+                if ahead && standing.state != State::Idle || better {
+                    self.yielding = true;
                     self.enter(now, Phase::Over);
                 }
                 false
@@ -397,6 +440,9 @@ impl Want {
 
     /// Whether an announced standing is worth a query: it could change what this node does, and the last was not just now.
     pub fn takes_hint(&mut self, now: Instant, standing: &Standing) -> bool {
+        if standing.state == State::Fetching {
+            self.pace.handle_front(now, standing.available);
+        }
         let matters = match self.phase {
             Phase::Wait { .. } => standing.available > self.offset || standing.state != State::Fetching,
             Phase::Claim | Phase::Claimed | Phase::Hold { .. } => true,
@@ -407,6 +453,51 @@ impl Want {
             self.hint_due_at = now + HINT_INTERVAL;
         }
         due
+    }
+
+    /// While a source is followed or the lease is held: whether to ask every peer now and hand the answers to
+    /// [`Want::handle_look`]. A follower looks when it is much slower than the front, or than `best`; a fetcher looks for another
+    /// one that it did not hear.
+    pub fn poll_look(&mut self, now: Instant, best: u64) -> bool {
+        match self.phase {
+            Phase::Follow { .. } => self.pace.poll_follower(now, self.offset, best.max(self.pace.best())),
+            Phase::Hold { .. } => self.told && self.pace.poll_fetcher(now),
+            _ => false,
+        }
+    }
+
+    /// What the look showed: whom to follow instead, if anybody.
+    pub fn handle_look(
+        &mut self,
+        now: Instant,
+        answers: &[Answered],
+        condition: Condition,
+        random: &mut Random,
+    ) -> Option<Ipv4Addr> {
+        let Phase::Follow { peer, .. } = self.phase else {
+            for answer in answers {
+                let _ = self.handle_standing(now, answer.peer, answer.standing, condition);
+            }
+            return None;
+        };
+        let others = answers.iter().filter(|answer| answer.peer != peer);
+        let offset = self.offset.saturating_add(self.pace.worth(now));
+        choose(others, offset, self.attempt, &self.avoided, now, random).map(|better| better.peer)
+    }
+
+    /// The better source granted the bytes, or refused them.
+    pub fn handle_moved(&mut self, now: Instant, to: Ipv4Addr, moved: Result<(), SourceEnd>) {
+        let Phase::Follow { peer, .. } = self.phase else { return };
+        match moved {
+            Ok(()) => {
+                self.avoided.handle_end(now, peer, SourceEnd::Slow);
+                self.enter(now, Phase::Follow { peer: to, alternative: true });
+            }
+            Err(end) => {
+                self.avoided.handle_end(now, to, end);
+                self.pace.handle_refused(now);
+            }
+        }
     }
 
     /// The own `.part` has `available` bytes now.
@@ -444,6 +535,9 @@ impl Want {
 
     /// Drops a lease whose client does not move.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if now.since(self.changed_at) >= LEASE_STALL {
+            self.yielding = false;
+        }
         if matches!(self.phase, Phase::Hold { moved_at } if now.since(moved_at) >= LEASE_STALL) {
             self.lost_at = Some(now);
             self.enter(now, Phase::Over);
@@ -498,6 +592,11 @@ impl Want {
         &self.keys
     }
 
+    /// The best rate at which this content came, in bytes per second.
+    pub fn best_rate(&self) -> u64 {
+        self.pace.best()
+    }
+
     /// Total size, once anybody told it.
     pub fn size(&self) -> Option<u64> {
         self.size
@@ -505,7 +604,7 @@ impl Want {
 
     /// Whether bytes may still come: a follower of this node's `.part` waits for them.
     pub fn is_live(&self) -> bool {
-        matches!(self.phase, Phase::Follow { .. } | Phase::Hold { .. }) || self.served
+        matches!(self.phase, Phase::Follow { .. } | Phase::Hold { .. }) || self.served || self.yielding
     }
 
     /// Whether this node fetches the content from the internet.
@@ -523,14 +622,19 @@ impl Want {
         if self.told { Some(self.reason) } else { self.trouble }
     }
 
-    /// Whether the entry may be forgotten; `before` makes room earlier.
+    /// Whether nothing in the entry matters any more: neither its reason nor whom to avoid.
     pub fn is_forgettable(&self, now: Instant) -> bool {
-        !self.served && self.phase == Phase::Over && now.since(self.changed_at) >= REASON_MEMORY
+        let at_rest = !self.served && self.phase == Phase::Over && now.since(self.changed_at) >= REASON_MEMORY;
+        at_rest && self.avoided.is_empty(now)
     }
 
-    /// Since when the entry is unchanged, and whether it may be dropped to make room.
+    /// Since when the entry is at rest, so that it may be dropped to make room; None while it is not.
     pub fn idle_since(&self) -> Option<Instant> {
         (!self.served && self.phase == Phase::Over).then_some(self.changed_at)
+    }
+
+    fn is_known_source(&self, answer: &Answered) -> bool {
+        answer.is_source(self.offset, self.attempt)
     }
 
     fn trouble_is_brief(&self) -> bool {
@@ -553,6 +657,9 @@ impl Want {
         if matches!(phase, Phase::Claim | Phase::Hold { .. }) && !matches!(self.phase, Phase::Claimed) {
             self.announced = 0;
             self.announce_at = now;
+        }
+        if matches!(phase, Phase::Follow { .. } | Phase::Hold { .. }) {
+            self.pace.handle_start(now);
         }
         self.phase = phase;
         self.changed_at = now;

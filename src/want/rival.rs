@@ -68,6 +68,11 @@ impl Rivals {
         self.best(now, states).is_some_and(|(_, standing)| standing.rank > own)
     }
 
+    /// Whether this one was heard of lately and moves.
+    pub fn lives(&self, now: Instant, address: Ipv4Addr) -> bool {
+        self.known.iter().any(|rival| rival.address == address && rival.alive(now))
+    }
+
     /// Whether anybody else is known to want this content.
     pub fn any(&self, now: Instant) -> bool {
         self.known.iter().any(|rival| rival.alive(now))

@@ -5,7 +5,7 @@ use core::cmp::Reverse;
 use core::net::Ipv4Addr;
 
 use crate::content::{Standing, State};
-use crate::limits::{AVOID_BUSY, AVOID_CORRUPT, AVOID_EXHAUSTED, AVOID_STALLED, AVOIDED};
+use crate::limits::{AVOID_BUSY, AVOID_CORRUPT, AVOID_EXHAUSTED, AVOID_SLOW, AVOID_STALLED, AVOIDED};
 use crate::random::Random;
 use crate::time::{Duration, Instant};
 
@@ -72,6 +72,8 @@ pub enum SourceEnd {
     Stalled,
     /// A record failed its MAC.
     Corrupt,
+    /// It was left for a faster one.
+    Slow,
 }
 
 impl SourceEnd {
@@ -79,6 +81,7 @@ impl SourceEnd {
         match self {
             Self::Finished => None,
             Self::Busy => Some(AVOID_BUSY),
+            Self::Slow => Some(AVOID_SLOW),
             Self::Exhausted => Some(AVOID_EXHAUSTED),
             Self::Cut | Self::Stalled => Some(AVOID_STALLED),
             Self::Corrupt => Some(AVOID_CORRUPT),
@@ -109,6 +112,11 @@ impl Avoided {
         }
         // There is room now.
         let _ = self.peers.push((peer, until));
+    }
+
+    /// Whether nobody is to be left alone now.
+    pub fn is_empty(&self, now: Instant) -> bool {
+        self.peers.iter().all(|(_, until)| now >= *until)
     }
 
     /// Whether `peer` is to be left alone now.

@@ -131,7 +131,7 @@ fn a_source_that_fails_is_avoided_and_the_next_one_continues_at_the_byte_reached
     let Step::Follow { peer: first, alternative: true } = round(&mut want, START, &both) else { panic!() };
     want.handle_progress(START, 40);
     want.handle_source_end(START, first, SourceEnd::Stalled);
-    let Step::Follow { peer: second, alternative: false } = round(&mut want, START, &both) else { panic!() };
+    let Step::Follow { peer: second, .. } = round(&mut want, START, &both) else { panic!() };
     assert_ne!(first, second);
     assert_eq!(want.standing(START, None, HERE).available, 40);
 }
@@ -249,7 +249,7 @@ fn a_wrong_content_is_not_taken_again_from_where_it_came_nor_continued() {
     let prefix = says(3, State::Partial, 50, WORST);
     assert!(matches!(round(&mut want, START, &[bad]), Step::Follow { .. }));
     want.handle_progress(START, 100);
-    want.handle_content_failed(START, Some(bad.peer));
+    want.handle_content_failed(START);
     want.handle_response_end(START);
     want.handle_request(START, 0, None);
     // Neither the blamed holder nor a prefix of the first attempt: a claim.
@@ -280,4 +280,14 @@ fn who_says_another_size_than_the_client_is_no_source() {
     let other = says(2, State::Complete, 99, WORST);
     let right = says(3, State::Complete, 100, WORST);
     assert_eq!(round(&mut want, START, &[other, right]), Step::Follow { peer: peer(3), alternative: false });
+}
+
+#[test]
+fn a_corrupt_peer_is_remembered_beyond_the_reason() {
+    let mut want = want();
+    assert!(matches!(round(&mut want, START, &[says(2, State::Complete, 100, WORST)]), Step::Follow { .. }));
+    want.handle_source_end(START, peer(2), SourceEnd::Corrupt);
+    want.handle_response_end(START);
+    assert!(!want.is_forgettable(START + REASON_MEMORY));
+    assert!(want.is_forgettable(START + crate::limits::AVOID_CORRUPT));
 }

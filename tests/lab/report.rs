@@ -51,9 +51,11 @@ impl Report {
         for run in 0..options.runs {
             let seed = options.seed.wrapping_add(run as u8).to_string();
             let mut arguments = vec!["--inside".to_owned(), scenario.name.into(), "--seed".into(), seed];
-            for (flag, value) in
-                [("--devices", options.devices.map(usize::from)), ("--size", options.size.map(|size| size >> 20))]
-            {
+            for (flag, value) in [
+                ("--devices", options.devices.map(usize::from)),
+                ("--size", options.size.map(|size| size >> 20)),
+                ("--slower", Some(options.slower as usize)),
+            ] {
                 arguments.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value.to_string()]));
             }
             if options.verbose {

@@ -66,7 +66,7 @@ fn everybody(_: usize) -> bool {
 
 /// Over the uplink once, and everybody about as fast as that.
 fn once(trial: &Trial<'_>, bytes: usize) -> Judge<'static> {
-    let ideal = Trial::ideal(bytes, UPLINK_MBIT);
+    let ideal = trial.ideal(bytes, UPLINK_MBIT);
     let last = LAST + f64::from(trial.n) * LAST_PER_DEVICE / ideal.as_secs_f64();
     Judge { ideal, from: Duration::ZERO, counts: &everybody, ratio: Some(ONCE), last: Some(last) }
 }
@@ -90,7 +90,7 @@ fn staggered(trial: &mut Trial<'_>) {
     trial.start();
     let list = vec![trial.publish(trial.size)];
     let first = once(trial, trial.size);
-    let rest = Trial::ideal(trial.size, LINK_MBIT);
+    let rest = trial.ideal(trial.size, LINK_MBIT);
     let runners = (0..trial.n).map(|number| Runner::new(list.clone(), (number == 0).then_some(Duration::ZERO)));
     let runners = runners.collect();
     // The clock of the rest starts when the first one has it, which is not known before.
@@ -117,7 +117,7 @@ fn killed_fetcher(trial: &mut Trial<'_>) {
     trial.start();
     let list = vec![trial.publish(trial.size)];
     let runners = trial.all_want(&list);
-    let ideal = Trial::ideal(trial.size, UPLINK_MBIT);
+    let ideal = trial.ideal(trial.size, UPLINK_MBIT);
     let last = 1.0 + LOST_FETCHER / ideal.as_secs_f64();
     let killed = std::cell::Cell::new(usize::MAX);
     let others = |number: usize| number != killed.get();
@@ -165,7 +165,7 @@ fn slow_device(trial: &mut Trial<'_>) {
     const SLOW_MBIT: u32 = 10;
     trial.build();
     let slow = trial.devices.len() / 2;
-    trial.site.shape_link(&trial.devices[slow], SLOW_MBIT);
+    trial.shape_link(slow, SLOW_MBIT);
     beside_a_bad_link(trial, slow, ONCE);
 }
 
@@ -229,7 +229,7 @@ fn holder(trial: &mut Trial<'_>) {
     trial.site.cut_uplink();
     let list = vec![(content, url)];
     let runners = (0..trial.n).map(|_| Runner::new(list.clone(), Some(Duration::ZERO))).collect();
-    let ideal = Trial::ideal(trial.size, LINK_MBIT);
+    let ideal = trial.ideal(trial.size, LINK_MBIT);
     let askers = |number: usize| number != 0;
     let judge = Judge { ideal, from: Duration::ZERO, counts: &askers, ratio: None, last: Some(LAST_AT_LINK_RATE) };
     trial.race(runners, limit(trial, &judge), &judge, |_| {});
@@ -238,11 +238,11 @@ fn holder(trial: &mut Trial<'_>) {
 fn fast_uplink(trial: &mut Trial<'_>) {
     const FAST_MBIT: u32 = 200;
     trial.build();
-    trial.site.shape_uplink(FAST_MBIT);
+    trial.shape_uplink(FAST_MBIT);
     trial.start();
     let list = vec![trial.publish(trial.size)];
     let runners = trial.jitter(0).into_iter().map(|due| Runner::new(list.clone(), Some(due))).collect();
-    let ideal = Trial::ideal(trial.size, LINK_MBIT);
+    let ideal = trial.ideal(trial.size, LINK_MBIT);
     let judge = Judge { ideal, last: Some(LAST_AT_LINK_RATE), ..once(trial, trial.size) };
     trial.race(runners, limit(trial, &judge), &judge, |_| {});
 }
@@ -254,7 +254,7 @@ fn isolated(trial: &mut Trial<'_>) {
     let list = vec![trial.publish(trial.size)];
     let due = trial.jitter(2);
     let again = || due.iter().map(|&due| Runner::new(list.clone(), Some(due))).collect();
-    let ideal = Trial::ideal(trial.size, UPLINK_MBIT) * u32::from(trial.n);
+    let ideal = trial.ideal(trial.size, UPLINK_MBIT) * u32::from(trial.n);
     let times = f64::from(trial.n);
     let judge = Judge { ideal, from: Duration::ZERO, counts: &everybody, ratio: Some(times * ONCE), last: None };
     let plain = trial.plain(again(), limit(trial, &judge));

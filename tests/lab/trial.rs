@@ -72,9 +72,24 @@ pub struct Judge<'a> {
 }
 
 impl Trial<'_> {
-    /// Time that `bytes` take at `mbit`.
-    pub fn ideal(bytes: usize, mbit: u32) -> Duration {
-        Duration::from_secs_f64(bytes as f64 * 8e-6 / f64::from(mbit))
+    /// Time that `bytes` take at `mbit`, as fast as rates are in this run.
+    pub fn ideal(&self, bytes: usize, mbit: u32) -> Duration {
+        Duration::from_secs_f64(bytes as f64 * 8e-6 / f64::from(self.rate(mbit)))
+    }
+
+    /// What `mbit` are in this run.
+    pub const fn rate(&self, mbit: u32) -> u32 {
+        mbit / self.options.slower
+    }
+
+    /// The uplink.
+    pub fn shape_uplink(&self, mbit: u32) {
+        self.site.shape_uplink(self.rate(mbit));
+    }
+
+    /// The link of one device.
+    pub fn shape_link(&self, number: usize, mbit: u32) {
+        self.site.shape_link(&self.devices[number], self.rate(mbit));
     }
 
     /// A new content of this size, where the origin has it.
@@ -87,10 +102,10 @@ impl Trial<'_> {
 
     /// All devices, with links and uplink as usual, not running.
     pub fn build(&mut self) {
-        self.site.shape_uplink(UPLINK_MBIT);
+        self.shape_uplink(UPLINK_MBIT);
         self.devices = (0..self.n).map(|number| self.site.device(number)).collect();
-        for device in &self.devices {
-            self.site.shape_link(device, LINK_MBIT);
+        for number in 0..self.devices.len() {
+            self.shape_link(number, LINK_MBIT);
         }
     }
 

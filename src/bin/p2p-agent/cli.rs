@@ -25,26 +25,28 @@ pub mod exit {
 pub const HELP: &str = "\
 p2p-agent - lets the devices of a site get large files from each other
 
-Usage: p2p-agent run [OPTIONS]        serve and fetch until stopped
-       p2p-agent check [OPTIONS]      would `run` start here? exit 0, or 1 and one sentence
-       p2p-agent status [--json]      what a running agent does
-       p2p-agent explain MD5          where this content would come from, and why
+Usage: p2p-agent run [OPTIONS]        share and fetch until stopped; stays in the foreground
+       p2p-agent check [OPTIONS]      would `run` start here? exit 0 or 1, one sentence either way
+       p2p-agent status [--json]      what the running agent does: links, peers, bytes
+       p2p-agent explain MD5          how much of this content is here, and why it last came from the internet
 
 Options of run and check (all have defaults that work on a fresh device):
-  --content DIR        files to share: <md5>, growing <md5>.part, MD5SUMS  [/var/lib/p2p/content]
-  --socket PATH        local API for the sync client  [/run/p2p-agent/agent.sock]
-  --interface NAME     use this interface (repeatable; default: every LAN interface)
-  --address A.B.C.D    use this loopback address only: several agents on one machine
-  --port N             UDP and TCP port  [11111]
-  --config-dir DIR     while DIR/no-p2p exists, P2P is off  [/config]
-  --user NAME          become this user when started as root  [p2p]
+  --content DIR        files to share, only read: <md5>, growing <md5>.part, MD5SUMS  [/var/lib/p2p/content]
+  --socket PATH        local API for sync clients and curl  [/run/p2p-agent/agent.sock]
+  --interface NAME     use this interface, whatever it is (repeatable)
+                       [every LAN interface; not tunnels, VPNs, container bridges, loopback]
+  --address A.B.C.D    use this loopback address instead: several agents on one machine, for tests
+  --port N             UDP and TCP port, the same on all devices of a site  [11111]
+  --config-dir DIR     while DIR/no-p2p exists, P2P is off: ports closed, nothing sent  [/config]
+  --user NAME          become this user when started as root; otherwise without effect  [p2p]
   --jail on|off        confine the process (accepted; takes effect in a later version)  [on]
   --priority idle|low  idle: only when nobody else wants the CPU; low: nice 10  [idle]
-  --domain-key FILE    share only with devices that hold this key (one or two lines of 64 hex digits)
+  --domain-key FILE    share only with devices that hold this key: one line of 64 hex digits, or two
+                       while the first replaces the second  [share with whoever has the same file]
   --os-version TEXT    told to peers  [PRETTY_NAME of /etc/os-release]
-  --max-upload RATE    limit for all uploads together, as 20Mbit or 2.5MB  [none]
-  --never-fetch        never take the lease: a device on a metered uplink
-  --log LEVEL          off, error, warn, info, debug  [info]
+  --max-upload RATE    limit for all uploads together, as 20Mbit or 2.5MB (per second)  [none]
+  --never-fetch        never download for the others: a device on a metered uplink
+  --log LEVEL          off, error, warn, info, debug; to standard error  [info]
 Options of status and explain:
   --socket PATH        as above
   --json               the raw answer
@@ -52,8 +54,11 @@ Options of status and explain:
   -h, --help           this text
   -V, --version        the version
 
-Try it:  p2p-agent run --content ./files --socket ./agent.sock --address 127.0.0.2
-         curl --unix-socket ./agent.sock http://localhost/v1/status
+Try it:  mkdir files && p2p-agent run --content files --socket agent.sock --address 127.0.0.2 &
+         curl --unix-socket agent.sock http://p2p/v1/status
+
+Exit status: 0 good; 1 check: no; 64 wrong usage, 65 wrong key file or answer, 67 no such user, 69 something is
+not available (directory, socket, port, agent), 71 the system refused
 ";
 
 /// How the process asks for CPU time.

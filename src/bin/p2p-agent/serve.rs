@@ -194,7 +194,7 @@ impl Connection {
     }
 
     async fn take(mut self, known: Option<Known>, request: &PeerRequest) {
-        let PeerRequest::Take { id, offset, .. } = *request else { return };
+        let PeerRequest::Take { id, offset, alternative, .. } = *request else { return };
         let Some(Known { md5, keys, answerer }) = known else { return self.refuse(403).await };
         let Ok(granted) = answerer.handle_take(&keys, request) else { return self.refuse(403).await };
         let Ok(Some(mut file)) = self.device.store.open_content(&md5) else { return self.refuse(404).await };
@@ -202,7 +202,7 @@ impl Connection {
         if offset > extent.available || (offset == extent.available && extent.complete && offset > 0) {
             return self.refuse(416).await;
         }
-        let Some((slot, buffer)) = self.admit(id) else {
+        let Some((slot, buffer)) = self.admit(id, alternative) else {
             add(&self.device.tally.transfers_refused, 1);
             return self.refuse(503).await;
         };
@@ -213,13 +213,13 @@ impl Connection {
         }
     }
 
-    fn admit(&self, id: PublicId) -> Option<(SlotGuard, Lent<SLOTS>)> {
+    fn admit(&self, id: PublicId, alternative: bool) -> Option<(SlotGuard, Lent<SLOTS>)> {
         let mut agent = self.device.agent.borrow_mut();
         let now = clock::now();
-        let mut admission = agent.slots.admit(now, self.peer, id);
+        let mut admission = agent.admit(now, self.peer, id, alternative);
         if let Admission::Displaces(old) = admission {
             agent.slots.release(old);
-            admission = agent.slots.admit(now, self.peer, id);
+            admission = agent.admit(now, self.peer, id, alternative);
         }
         let Admission::Granted(slot) = admission else { return None };
         drop(agent);

@@ -1,0 +1,246 @@
+//! The README does what it says: its curl lines run against real agents, and its tables hold what the code holds.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use md5::{Digest, Md5};
+use p2p_agent::limits as l;
+use p2p_agent::random::Random;
+use p2p_agent::want::Reason;
+
+const README: &str = include_str!("../README.md");
+
+#[test]
+fn every_curl_line_prints_what_the_readme_says() {
+    let site = tempfile::tempdir().unwrap();
+    let mut content = vec![0; 300_000];
+    Random::from_seed(*b"README.md's file").fill(&mut content);
+    let md5: String = Md5::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let port = free_port();
+    let holder = Agent::start(site.path(), "holder", 1, port, Some((&md5, &content)));
+    let player = Agent::start(site.path(), "player", 2, port, None);
+    player.await_a_peer();
+
+    let blocks = marked_blocks();
+    assert!(blocks.len() >= 5, "the README has its curl blocks");
+    for (commands, expected) in blocks {
+        let script = format!("SOCKET='{}'\nMD5={md5}\n{commands}", player.socket.display());
+        // On a machine that is busy with other tests an answer may come later than an agent waits.
+        let mut outcome = run(&script, site.path());
+        for _ in 0..2 {
+            if outcome.as_ref().is_ok_and(|printed| matches(&expected, printed)) {
+                break;
+            }
+            thread::sleep(Duration::from_secs(1));
+            outcome = run(&script, site.path());
+        }
+        let printed = outcome.unwrap_or_else(|complaint| panic!("{commands}\n{complaint}"));
+        assert!(matches(&expected, &printed), "{commands}\nprinted\n{printed}\nand the README says\n{expected}");
+    }
+    drop(holder);
+}
+
+#[test]
+fn the_metrics_are_those_of_the_manual() {
+    let site = tempfile::tempdir().unwrap();
+    let agent = Agent::start(site.path(), "device", 3, free_port(), None);
+    let script = format!("curl -sS --fail --unix-socket '{}' http://p2p/metrics", agent.socket.display());
+    let output = Command::new("sh").args(["-ec", &script]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let samples = said.lines().filter(|line| !line.starts_with('#'));
+    let samples: BTreeSet<String> = samples.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect();
+
+    let mut documented = BTreeSet::new();
+    for row in rows(include_str!("../docs/operations.md"), "## Metrics") {
+        let (name, labels) = (row[0].replace('`', ""), row[1].replace('`', ""));
+        if labels.is_empty() {
+            documented.insert(name);
+        } else {
+            documented.extend(labels.split_whitespace().map(|label| format!("{name}{{{label}}}")));
+        }
+    }
+    assert_eq!(samples, documented);
+}
+
+#[test]
+fn the_variables_of_the_curl_lines_are_set_in_the_readme() {
+    for name in ["SOCKET", "MD5"] {
+        assert!(README.lines().any(|line| line.starts_with(&format!("{name}="))), "{name}");
+    }
+}
+
+#[test]
+fn the_table_of_limits_is_that_of_the_code() {
+    let kib = |bytes: u64| format!("{} KiB", bytes >> 10);
+    let ms = |span: Duration| match span.as_millis() {
+        ms if ms % 1_000 == 0 => format!("{} s", ms / 1_000),
+        ms => format!("{ms} ms"),
+    };
+    let limits = [
+        ("PORT", l::PORT.to_string()),
+        ("SLOTS", l::SLOTS.to_string()),
+        ("SLOTS_PER_ADDRESS", l::SLOTS_PER_ADDRESS.to_string()),
+        ("RELAYS", l::RELAYS.to_string()),
+        ("LOCAL_CONNECTIONS", l::LOCAL_CONNECTIONS.to_string()),
+        ("QUERY_CONNECTIONS", l::QUERY_CONNECTIONS.to_string()),
+        ("CONNECTIONS_PER_ADDRESS", l::CONNECTIONS_PER_ADDRESS.to_string()),
+        ("PEERS", l::PEERS.to_string()),
+        ("INTERFACES", l::INTERFACES.to_string()),
+        ("CONTENTS", l::CONTENTS.to_string()),
+        ("WANTS", l::WANTS.to_string()),
+        ("DOMAIN_KEYS", l::DOMAIN_KEYS.to_string()),
+        ("CONTENT_BYTES", format!("{} TiB", l::CONTENT_BYTES >> 40)),
+        ("RECORD_BYTES", kib(l::RECORD_BYTES as u64)),
+        ("HEAD_BYTES", kib(l::HEAD_BYTES as u64)),
+        ("PROBE_INTERVAL", ms(l::PROBE_INTERVAL)),
+        ("QUERY_TIMEOUT", ms(l::QUERY_TIMEOUT)),
+        ("SOURCE_STALL", ms(l::SOURCE_STALL)),
+        ("READER_STALL", ms(l::READER_STALL)),
+        ("LEASE_STALL", ms(l::LEASE_STALL)),
+        ("WAIT_WITHOUT_BYTES", ms(l::WAIT_WITHOUT_BYTES)),
+        ("SWITCH_CHECK", ms(l::SWITCH_CHECK)),
+        ("LOG_BYTES_PER_SECOND", kib(u64::from(l::LOG_BYTES_PER_SECOND))),
+    ];
+    let table: Vec<(String, String)> =
+        rows(README, "## Limits").map(|row| (row[0].replace('`', ""), row[1].clone())).collect();
+    let code: Vec<(String, String)> = limits.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    assert_eq!(table, code);
+}
+
+#[test]
+fn the_table_of_reasons_is_that_of_the_code() {
+    let table: Vec<String> = rows(README, "## When it does not share").map(|row| row[0].replace('`', "")).collect();
+    assert_eq!(table, Reason::ALL.map(Reason::as_str));
+}
+
+/// What the script prints, or what went wrong.
+fn run(script: &str, directory: &Path) -> Result<String, String> {
+    let output = Command::new("sh").args(["-ec", script]).current_dir(directory).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap().replace('\r', "");
+    if output.status.success() {
+        return Ok(printed);
+    }
+    Err(format!("{printed}\n{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Cells of the rows of the first table below `heading`, without its head.
+fn rows<'a>(page: &'a str, heading: &'a str) -> impl Iterator<Item = Vec<String>> + 'a {
+    let below = page.lines().skip_while(move |line| *line != heading);
+    let table = below.skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    table.skip(2).map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+}
+
+/// Every fenced block behind `<!-- curl -->`, with the one behind the `<!-- prints -->` that follows.
+fn marked_blocks() -> Vec<(String, String)> {
+    let fenced = |text: &str| {
+        let inside = text.trim_start().lines().skip(1).take_while(|line| !line.starts_with("```"));
+        inside.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let sections = README.split("<!-- curl -->").skip(1);
+    sections
+        .map(|section| {
+            let (commands, prints) =
+                section.split_once("<!-- prints -->").expect("every curl block says what it prints");
+            (fenced(commands), fenced(prints))
+        })
+        .collect()
+}
+
+/// Whether `text` is `pattern`, where `…` stands for anything.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.trim_end().split('…');
+    let Some(mut rest) = text.trim_end().strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, between)) = parts.split_last() else { return rest.is_empty() };
+    for part in between {
+        let Some(at) = rest.find(part) else { return false };
+        rest = rest.get(at + part.len()..).unwrap_or_default();
+    }
+    rest.ends_with(last)
+}
+
+/// A running agent; it ends with the value.
+struct Agent {
+    process: Child,
+    socket: PathBuf,
+}
+
+impl Agent {
+    fn start(site: &Path, name: &str, last: u8, port: u16, content: Option<(&str, &[u8])>) -> Self {
+        let home = site.join(name);
+        fs::create_dir_all(home.join("content")).unwrap();
+        if let Some((md5, bytes)) = content {
+            fs::write(home.join("content").join(md5), bytes).unwrap();
+        }
+        let socket = home.join("agent.sock");
+        let process = Command::new(env!("CARGO_BIN_EXE_p2p-agent"))
+            .args(["run", "--log", "warn", "--priority", "low", "--user", &own_user()])
+            .args(["--address", &format!("127.111.111.{last}"), "--port", &port.to_string()])
+            .arg("--content")
+            .arg(home.join("content"))
+            .arg("--config-dir")
+            .arg(&home)
+            .arg("--socket")
+            .arg(&socket)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut agent = Self { process, socket };
+        let socket = agent.socket.clone();
+        agent.within(Duration::from_secs(10), || UnixStream::connect(&socket).is_ok());
+        agent
+    }
+
+    fn await_a_peer(&self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.status().contains("\"peers\":1") {
+            assert!(Instant::now() < deadline, "no peer: {}", self.status());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn status(&self) -> String {
+        let program = env!("CARGO_BIN_EXE_p2p-agent");
+        let output = Command::new(program).args(["status", "--json", "--socket"]).arg(&self.socket).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn within(&mut self, span: Duration, mut is_so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + span;
+        while !is_so() {
+            assert_eq!(self.process.try_wait().unwrap(), None, "the agent ended");
+            assert!(Instant::now() < deadline, "the agent does not listen");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It may have ended by itself; the test has then failed already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Under root the agent becomes another user, who could not read this test's files.
+fn own_user() -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
+    user.map_or_else(|| "p2p".to_owned(), |user| user.name)
+}
+
+/// Free for UDP and TCP at this moment, on every address.
+fn free_port() -> u16 {
+    (0..100)
+        .find_map(|_| {
+            let tcp = std::net::TcpListener::bind("0.0.0.0:0").ok()?;
+            let port = tcp.local_addr().ok()?.port();
+            std::net::UdpSocket::bind(("0.0.0.0", port)).ok().map(|_| port)
+        })
+        .expect("there is a free port")
+}

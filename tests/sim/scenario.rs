@@ -1,0 +1,251 @@
+//! The sites of the table, and what one run of one of them came to.
+
+use crate::node::{Dice, Link, Side, Us};
+use crate::world::{Event, Fault, MS, S, Site, TICK, World};
+
+const MIB: u64 = 1 << 20;
+/// The size of the lab's content.
+const SIZE: u64 = 64 * MIB;
+/// When the sync file tells everybody, on a site that has been up for a while.
+const TOLD_AT: Us = 10 * S;
+
+/// One line of the table.
+pub struct Scenario {
+    pub name: &'static str,
+    pub n: usize,
+    /// Mbit/s of payload.
+    pub uplink: u64,
+    pub lan: u64,
+    pub jitter: Us,
+    /// Runs out of a thousand or so.
+    pub weight: usize,
+    pub kind: Kind,
+    /// What must hold in every run.
+    pub ratio_max: f64,
+    pub slowness_max: f64,
+    pub gap_max: Us,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Plain,
+    /// One first, the rest once it has the content.
+    Staggered,
+    FetcherDies,
+    SlowDevice,
+    /// A complete holder, and no uplink.
+    Holder,
+    PowerUp,
+    /// 60, 30 and 0 % in `.part` files.
+    Leftovers,
+    /// Stations that reach only the one wired device.
+    Isolated,
+    /// Wi-Fi stations and two wired devices.
+    Wifi,
+    Metered,
+    Lossy,
+    /// 30 contents of 3 to 40 MiB.
+    ManyFiles,
+    Rotten,
+    /// A twentieth of the devices is busy for a second, at random moments.
+    Busy,
+    /// Clocks are set, discs are slow, packets come twice.
+    Rough,
+    /// The site falls in two and heals.
+    Split,
+    Replays,
+    #[allow(dead_code)] // its scenario is not in the table yet
+    Stalls,
+    SizeUnknown,
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    pub ratio: f64,
+    /// Time until the last device has it, over the least time that the links allow.
+    pub slowness: f64,
+    pub double: bool,
+    /// Longest time without a byte after the first, µs.
+    pub gap: Us,
+    pub queries: f64,
+    pub datagrams: f64,
+    /// Largest part of all bytes from the internet that one device fetched.
+    pub largest: f64,
+    pub follows: f64,
+}
+
+fn mbit(rate: u64) -> f64 {
+    rate as f64 * 1e6 / 8.0
+}
+
+/// Builds and runs the site of `seed`.
+pub fn run(scenario: &Scenario, seed: u64) -> Outcome {
+    let kind = scenario.kind;
+    // The runs of two scenarios have nothing in common.
+    let name = scenario.name.bytes().fold(0, |hash: u64, byte| Dice(hash ^ u64::from(byte)).roll());
+    let mut dice = Dice(name ^ seed);
+    let sizes: Vec<u64> = match kind {
+        Kind::ManyFiles => (0..30).map(|_| dice.between(3 * MIB, 40 * MIB)).collect(),
+        _ => vec![SIZE],
+    };
+    let site = Site {
+        uplink: mbit(scenario.uplink),
+        air: mbit(150),
+        loss: if kind == Kind::Lossy { 0.05 } else { 0.0 },
+        duplicates: if matches!(kind, Kind::Rough | Kind::Lossy) { 0.02 } else { 0.0 },
+        size_known: kind != Kind::SizeUnknown,
+    };
+    let mut world = World::new(scenario.name, seed, Dice(dice.roll()), site, &sizes);
+    let lan = Link { up: mbit(scenario.lan), down: mbit(scenario.lan), wifi: false, disk: mbit(400) };
+    for _ in 0..scenario.n {
+        world.add(lan);
+    }
+    let fresh = kind == Kind::PowerUp;
+    for node in 0..scenario.n {
+        let boots_at = if fresh { dice.below(500 * MS) } else { dice.below(3 * S) };
+        let told_at = if fresh { boots_at + 200 * MS } else { TOLD_AT };
+        for content in 0..sizes.len() {
+            world.nodes[node].files[content].begins_at = told_at + dice.below(scenario.jitter + 1);
+        }
+        world.at(boots_at, Event::Boot(node));
+    }
+    arrange(&mut world, kind, &mut dice);
+    let ideal = ideal(&world, kind);
+    let started = first_start(&world);
+    world.missing = missing(&world, kind);
+    world.run(400 * S);
+    outcome(&world, ideal, started)
+}
+
+fn arrange(world: &mut World, kind: Kind, dice: &mut Dice) {
+    let n = world.nodes.len();
+    let any = |dice: &mut Dice| dice.below(n as u64) as usize;
+    match kind {
+        Kind::Plain | Kind::PowerUp | Kind::Lossy | Kind::ManyFiles | Kind::SizeUnknown => {}
+        Kind::Staggered => {
+            // The second wave begins when the first device has had time for all of it.
+            let alone = (SIZE as f64 / world.site.uplink * S as f64) as Us + 2 * S;
+            for node in &mut world.nodes[1..] {
+                node.files[0].begins_at += alone;
+            }
+        }
+        Kind::FetcherDies => world.faults.push((0, Fault::OffFetcherAtHalf)),
+        Kind::SlowDevice => {
+            let slow = any(dice);
+            let node = &mut world.nodes[slow];
+            (node.link.up, node.link.down, node.counted) = (mbit(10), mbit(10), false);
+        }
+        Kind::Holder | Kind::Rotten => {
+            let holder = any(dice);
+            let file = &mut world.nodes[holder].files[0];
+            (file.part, file.complete) = (SIZE, true);
+            if kind == Kind::Rotten {
+                file.rotten_at = Some(dice.below(SIZE));
+            }
+        }
+        Kind::Leftovers => {
+            for (at, node) in world.nodes.iter_mut().enumerate() {
+                node.files[0].part = SIZE / 10 * [6, 3, 0][at % 3];
+            }
+        }
+        Kind::Isolated => {
+            for node in &mut world.nodes[1..] {
+                node.isolated = true;
+                node.link.wifi = true;
+            }
+        }
+        Kind::Wifi => {
+            for node in &mut world.nodes[2..] {
+                node.link.wifi = true;
+            }
+        }
+        Kind::Metered => {
+            let metered = any(dice);
+            world.nodes[metered].may_fetch = false;
+        }
+        Kind::Busy => {
+            for _ in 0..n.div_ceil(20) {
+                let at = TOLD_AT + dice.below(15 * S);
+                world.faults.push((at, Fault::Busy(any(dice), S)));
+            }
+        }
+        Kind::Rough => {
+            for _ in 0..n {
+                let step = dice.below(20_000_000_000) as i64 - 10_000_000_000;
+                world.faults.push((dice.below(25 * S), Fault::Step(any(dice), step)));
+            }
+            let slow = any(dice);
+            world.nodes[slow].link.disk = mbit(60);
+            let off = any(dice);
+            let at = TOLD_AT + dice.below(10 * S);
+            world.faults.push((at, Fault::Off(off)));
+            world.faults.push((at + 4 * S, Fault::On(off)));
+        }
+        Kind::Split => {
+            let at = TOLD_AT + dice.below(8 * S);
+            world.faults.push((at, Fault::Split(1 + dice.below(n as u64 - 1) as usize)));
+            world.faults.push((at + 5 * S, Fault::Heal));
+        }
+        Kind::Replays => world.nodes[n - 1].side = Side::Replays,
+        Kind::Stalls => world.nodes[n - 1].side = Side::Stalls,
+    }
+    world.nodes.iter_mut().filter(|node| node.side != Side::Honest).for_each(|node| node.counted = false);
+}
+
+fn first_start(world: &World) -> Us {
+    let wanted = world.nodes.iter().filter(|node| node.side == Side::Honest);
+    wanted.flat_map(|node| &node.files).filter(|file| !file.complete).map(|file| file.begins_at).min().unwrap_or(0)
+}
+
+/// When the last device can have everything at the earliest: the uplink brings what nobody has, every link what its device
+/// lacks, the air what its stations lack.
+fn ideal(world: &World, kind: Kind) -> Us {
+    let started = first_start(world);
+    let honest = || world.nodes.iter().filter(|node| node.side == Side::Honest);
+    let span = |bytes: u64, rate: f64| (bytes as f64 / rate * S as f64) as Us;
+    let mut end = started;
+    let missing = missing(world, kind);
+    if missing > 0 && world.site.uplink > 0.0 {
+        let link = honest().map(|node| node.link.down).fold(0.0, f64::max);
+        // Several devices can share the work of several files.
+        let rate = if world.contents.len() > 1 { world.site.uplink } else { world.site.uplink.min(link) };
+        end = end.max(started + span(missing, rate));
+    }
+    let mut over_air = 0;
+    for node in honest().filter(|node| node.counted) {
+        let lacks: u64 = node.files.iter().zip(&world.contents).map(|(file, content)| content.size - file.part).sum();
+        let begins = node.files.iter().map(|file| file.begins_at).min().unwrap_or(0);
+        end = end.max(begins + span(lacks, node.link.down.min(node.link.disk)));
+        over_air += if node.link.wifi { lacks } else { 0 };
+    }
+    end.max(started + span(over_air, world.site.air)).max(started + TICK)
+}
+
+/// What no device of the site has, so that it has to come over the uplink once.
+fn missing(world: &World, kind: Kind) -> u64 {
+    let lacks = |content: usize| {
+        let parts = world.nodes.iter().map(|node| node.files[content].part);
+        world.contents[content].size - parts.max().unwrap_or(0)
+    };
+    if kind == Kind::Rotten { world.contents[0].size } else { (0..world.contents.len()).map(lacks).sum() }
+}
+
+fn outcome(world: &World, ideal: Us, started: Us) -> Outcome {
+    let nodes = world.nodes.len() as f64;
+    let all: u64 = world.contents.iter().map(|content| content.size).sum();
+    let fetched = |node: &crate::node::Node| node.files.iter().map(|file| file.internet).sum::<u64>();
+    let internet: u64 = world.nodes.iter().map(fetched).sum();
+    let counted = || world.nodes.iter().filter(|node| node.counted && node.on).flat_map(|node| &node.files);
+    let ended = counted().filter_map(|file| file.finished_at).max().unwrap_or(started);
+    Outcome {
+        ratio: internet as f64 / all as f64,
+        slowness: (ended - started) as f64 / (ideal - started) as f64,
+        double: internet as f64 > world.missing as f64 + 0.02 * all as f64,
+        gap: counted().map(|file| file.gap).max().unwrap_or(0),
+        queries: world.nodes.iter().map(|node| node.queries).sum::<u64>() as f64 / nodes,
+        datagrams: world.nodes.iter().map(|node| node.datagrams).sum::<u64>() as f64 / nodes,
+        largest: world.nodes.iter().map(fetched).max().unwrap_or(0) as f64 / internet.max(1) as f64,
+        follows: world.nodes.iter().flat_map(|node| &node.files).map(|file| f64::from(file.moves)).sum::<f64>() / nodes,
+    }
+}

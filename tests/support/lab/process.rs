@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
+use nix::unistd::setsid;
 
 use super::namespace::Namespace;
 
@@ -24,6 +25,10 @@ impl Process {
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
         namespace.confine(&mut command);
         end_with_this_thread(&mut command);
+        // Where the kernel groups processes by session, a program's niceness is now a matter of its device, and the other
+        // work of this machine gets no more than its share.
+        // SAFETY: one system call, between fork and exec.
+        unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self { child, log: log.to_owned() }
     }

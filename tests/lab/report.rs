@@ -175,8 +175,8 @@ impl Row {
                 values.join(",")
             );
         }
-        let failures: Vec<String> = self.failures.iter().map(|why| format!("{why:?}")).collect();
-        let _ = write!(text, "}},\n \"failures\":{},\n \"runs\":[{}]}}", failures.len(), self.runs.join(",\n"));
+        let failures: Vec<String> = self.failures.iter().map(|why| json_string(why)).collect();
+        let _ = write!(text, "}},\n \"failures\":[{}],\n \"runs\":[{}]}}", failures.join(","), self.runs.join(",\n"));
         text
     }
 }
@@ -192,6 +192,19 @@ impl Measure {
     fn is_kept(&self) -> bool {
         self.most.is_none_or(|most| self.median() <= most)
     }
+}
+
+fn json_string(text: &str) -> String {
+    let mut out = String::from('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => out.extend(['\\', letter]),
+            control if control.is_control() => out.push(' '),
+            plain => out.push(plain),
+        }
+    }
+    out.push('"');
+    out
 }
 
 fn load() -> String {

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use nix::libc::{self, c_int, sock_filter, sock_fprog};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use p2p_agent::limits::{BULK_PRIORITY, LINK_TTL, LOWER_EFFORT_TOS};
+use p2p_agent::limits::{BULK_PRIORITY, GONE_AFTER, LINK_TTL, LOWER_EFFORT_TOS};
 
 /// asm-generic/socket.h. libc has it, but not on every target and version.
 const SO_MAX_PACING_RATE: c_int = 47;
@@ -38,6 +38,15 @@ pub fn buffers(socket: &impl AsFd, bytes: u32) -> io::Result<()> {
     setsockopt(socket, sockopt::SndBuf, &bytes)?;
     setsockopt(socket, sockopt::RcvBuf, &bytes)?;
     Ok(())
+}
+
+/// A neighbour that is gone is forgotten soon, also by sockets that are closed already. Its resets carry the ordinary TTL and are dropped
+/// here, so without this the kernel would keep such a connection for minutes, and refuse the next one from the same port.
+pub fn forget_soon(socket: &impl AsFd) -> io::Result<()> {
+    let millis = u32::try_from(GONE_AFTER.as_millis()).unwrap_or(u32::MAX);
+    setsockopt(socket, sockopt::TcpUserTimeout, &millis)?;
+    let seconds = c_int::try_from(GONE_AFTER.as_secs()).unwrap_or(c_int::MAX);
+    set_int(socket, libc::IPPROTO_TCP, libc::TCP_LINGER2, seconds)
 }
 
 /// TCP segments with a lesser TTL are dropped by the kernel. Without effect on UDP.

@@ -102,6 +102,7 @@ fn open_socket() -> io::Result<OwnedFd> {
     let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
     options::stay_on_link(&socket)?;
     options::buffers(&socket, TCP_BUFFER_BYTES)?;
+    options::forget_soon(&socket)?;
     Ok(socket)
 }
 

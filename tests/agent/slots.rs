@@ -53,11 +53,15 @@ fn one_address_holds_four_slots() {
     let content = large();
     holder.hold(&content);
     let (own, other) = (site.address(), site.address());
+    let begun = Instant::now();
     let transfers: Vec<_> = (0..SLOTS_PER_ADDRESS).map(|_| idle_transfer(own, &holder, &content)).collect();
     assert!(transfers.iter().all(Result::is_ok));
-    // They have just begun; a machine that stands still for a second would show a fifth that displaces the first.
     let fifth = idle_transfer(own, &holder, &content);
-    assert_eq!(fifth.err(), Some(503));
+    // On a machine that stood still for a second the first one counts as stalled and makes room.
+    if begun.elapsed() < SLOT_DISPLACED_AFTER {
+        assert_eq!(fifth.err(), Some(503));
+    }
+    assert_eq!(holder.metric("p2p_transfers_active"), SLOTS_PER_ADDRESS as u64);
     assert!(idle_transfer(other, &holder, &content).is_ok(), "others are not affected");
 }
 

@@ -66,8 +66,6 @@ pub struct Agent {
     may_fetch: bool,
     /// The link that came up last is a wire.
     wired: bool,
-    /// Bytes per second that the link can carry, where the body knows it.
-    link_rate: u64,
     /// By then whoever is there has answered the first probes.
     settled_at: Instant,
 }
@@ -96,7 +94,6 @@ impl Agent {
             late_at: None,
             may_fetch: true,
             wired: true,
-            link_rate: 0,
             settled_at: Instant::ZERO,
             random,
         }
@@ -120,20 +117,16 @@ impl Agent {
     /// An interface is there with this address.
     pub fn handle_interface_up(&mut self, now: Instant, index: IfIndex, address: Ipv4Addr, prefix: u8, wired: bool) {
         if self.discovery.handle_interface_up(now, index, address, prefix, wired) == InterfaceUp::Started {
+            self.discovery.handle_metered(index, !self.may_fetch);
             let [.., last] = LINK_UP_PROBES;
             self.settled_at = now + last + QUERY_TIMEOUT;
             self.wired = wired;
         }
     }
 
-    /// What the link carries at best, in bytes per second, as its driver says; what is measured counts as well.
-    pub fn set_link_rate(&mut self, bytes_per_second: u64) {
-        self.link_rate = bytes_per_second;
-    }
-
     /// A proven take of `id` from `address`. `alternative` is what it says about itself: it can still go elsewhere or wait.
     pub fn admit(&mut self, now: Instant, address: Ipv4Addr, id: PublicId, alternative: bool) -> Admission {
-        let best = self.wants.iter().map(Want::best_rate).fold(self.link_rate, u64::max);
+        let best = self.best_rate();
         if alternative && !self.slots.has_bandwidth(now, id, best) {
             return Admission::Full { retry_after: RETRY_AFTER };
         }
@@ -321,7 +314,7 @@ impl Agent {
     /// Whether to look round for a better source of a followed content, or for another fetcher of a fetched one; to be
     /// asked after every record and heartbeat, and every [`crate::limits::FETCH_BEACON`] while fetching.
     pub fn poll_look(&mut self, now: Instant, id: PublicId) -> bool {
-        let best = self.wants.iter().map(Want::best_rate).fold(self.link_rate, u64::max);
+        let best = self.best_rate();
         self.want_mut(id).is_some_and(|want| want.poll_look(now, best))
     }
 
@@ -400,6 +393,11 @@ impl Agent {
             wired: self.wired,
             fetching: u8::try_from(fetching).unwrap_or(u8::MAX),
         }
+    }
+
+    /// The fastest that anything came, in bytes per second: what the link carries at least.
+    fn best_rate(&self) -> u64 {
+        self.wants.iter().map(Want::best_rate).max().unwrap_or(0)
     }
 
     fn make_room(&mut self) {

@@ -131,10 +131,12 @@ pub const SLOT_DISPLACED_AFTER: Duration = Duration::from_secs(1);
 pub const LOCAL_STALL: Duration = Duration::from_secs(30);
 /// A local request may wait this long in all without received bytes; then the internet (promise 3).
 pub const WAIT_WITHOUT_BYTES: Duration = Duration::from_secs(6);
-/// Nobody reachable: the local client is told within this after link-up (promise 3).
-pub const NOBODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Peers avoided per content: more than ever fail at once on a site; the soonest forgiven makes room.
 pub const AVOIDED: usize = 16;
+/// Peers remembered per content that contributed to what the client has: whom to blame if it is wrong.
+pub const CONTRIBUTORS: usize = 4;
+/// Number of the last attempt at a content: it takes no prefix of the first, whose bytes were wrong.
+pub const LAST_ATTEMPT: u8 = 2;
 /// A peer without a free slot or bandwidth is asked again after this: meanwhile others have got something to give.
 pub const AVOID_BUSY: Duration = Duration::from_millis(500);
 /// A source that was left because it was slow.

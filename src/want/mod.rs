@@ -24,8 +24,8 @@ use core::net::Ipv4Addr;
 use crate::content::{NodeId, Standing, State};
 use crate::keys::ContentKeys;
 use crate::limits::{
-    CLAIM_BEACONS, FETCH_BEACON, HINT_INTERVAL, LEASE_STALL, LOST_LEASE, QUEUE_PATIENCE, QUEUE_STEP, REASON_MEMORY,
-    WAIT_JITTER, WAIT_ROUND, WAIT_WITHOUT_BYTES,
+    CLAIM_BEACONS, CONTRIBUTORS, FETCH_BEACON, HINT_INTERVAL, LAST_ATTEMPT, LEASE_STALL, LOST_LEASE, QUEUE_PATIENCE,
+    QUEUE_STEP, REASON_MEMORY, WAIT_JITTER, WAIT_ROUND, WAIT_WITHOUT_BYTES,
 };
 use crate::random::Random;
 use crate::rank::{STEP_BYTES, Standpoint};
@@ -185,6 +185,8 @@ pub struct Want {
     changed_at: Instant,
     rivals: Rivals,
     avoided: Avoided,
+    /// Whose bytes are in what the client has.
+    contributors: heapless::Vec<Ipv4Addr, CONTRIBUTORS>,
     trouble: Option<Reason>,
     reason: Reason,
     /// The client knows the reason: it has its 404.
@@ -214,6 +216,7 @@ impl Want {
             changed_at: now,
             rivals: Rivals::default(),
             avoided: Avoided::default(),
+            contributors: heapless::Vec::new(),
             trouble: None,
             reason: Reason::NobodyHasIt,
             told: false,
@@ -345,11 +348,25 @@ impl Want {
     /// The followed source delivered; the client has `offset` bytes now.
     pub fn handle_progress(&mut self, now: Instant, offset: u64) {
         if offset > self.offset {
+            if let Phase::Follow { peer, .. } = self.phase {
+                self.handle_contributor(peer);
+            }
             self.pace.handle_bytes(now, offset - self.offset);
             self.offset = offset;
             self.dry_since = now;
             self.trouble = None;
         }
+    }
+
+    fn handle_contributor(&mut self, peer: Ipv4Addr) {
+        if self.contributors.contains(&peer) {
+            return;
+        }
+        if self.contributors.is_full() {
+            self.contributors.remove(0);
+        }
+        // There is room now.
+        let _ = self.contributors.push(peer);
     }
 
     /// The followed source ended.
@@ -366,12 +383,16 @@ impl Want {
         }
     }
 
-    /// All bytes came and were not the content: the next request starts from nothing and from the internet.
-    pub fn handle_content_failed(&mut self, now: Instant, source: Option<Ipv4Addr>) {
-        if let Some(peer) = source {
+    /// All bytes came and were not the content: nobody who had a part in it is asked again for a while, the next request
+    /// starts from nothing, and no prefix of the first attempt counts any more.
+    pub fn handle_content_failed(&mut self, now: Instant) {
+        if let Phase::Follow { peer, .. } = self.phase {
+            self.handle_contributor(peer);
+        }
+        for peer in core::mem::take(&mut self.contributors) {
             self.avoided.handle_end(now, peer, SourceEnd::Corrupt);
         }
-        self.attempt = self.attempt.saturating_add(1);
+        self.attempt = LAST_ATTEMPT;
         self.offset = 0;
         self.trouble = Some(Reason::Md5Failed);
         self.enter(now, Phase::Over);

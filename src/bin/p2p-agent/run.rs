@@ -11,6 +11,7 @@ use async_io::{Async, Timer};
 use log::{debug, error, info, warn};
 use p2p_agent::agent::IfIndex;
 use p2p_agent::agent::{Agent, Held};
+use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::discovery::To;
 use p2p_agent::keys::DomainKey;
 use p2p_agent::limits::{DOMAIN_KEYS, FETCH_BEACON, INTERFACE_CHECK, SWITCH_CHECK};
@@ -329,6 +330,14 @@ fn send(device: &Device, udp: &udp::Port, transmit: &p2p_agent::agent::Transmit)
     }
 }
 
+async fn look_for_fetchers(device: &Rc<Device>, id: PublicId, md5: ContentMd5) {
+    let (_, found) = ask::round(device, &md5).await;
+    let answers: Vec<_> = found.iter().map(|found| found.answered).collect();
+    found.into_iter().for_each(|found| found.release(device));
+    // A fetcher moves to nobody; it may yield, and its client learns that from its next report.
+    let _ = device.agent.borrow_mut().handle_look(clock::now(), id, &answers);
+}
+
 /// Watches the files of contents that the local client takes from the internet: their growth keeps the lease.
 async fn watch_fetches(device: Rc<Device>) {
     loop {
@@ -350,6 +359,11 @@ async fn watch_fetches(device: Rc<Device>) {
                 Held::Nothing => {}
                 Held::Part(bytes) => want.handle_growth(clock::now(), bytes),
                 Held::Complete(_) => want.handle_release(clock::now()),
+            }
+            // Another fetcher that was not heard: each device of a pair on two sides of a lossy link.
+            if agent.poll_look(clock::now(), id) {
+                let device = device.clone();
+                device.executor.clone().spawn(async move { look_for_fetchers(&device, id, md5).await }).detach();
             }
         }
         Timer::after(FETCH_BEACON).await;

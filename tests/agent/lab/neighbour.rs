@@ -123,7 +123,7 @@ impl Neighbour {
         }
     }
 
-    /// Takes from `offset` on, after a query; the status when refused.
+    /// Takes from `offset` on, after a query, and says that it knows no other source; the status when refused.
     pub fn take(&mut self, keys: &ContentKeys, mut asker: Asker, offset: u64) -> io::Result<Result<Opener, u16>> {
         let take = asker.take(keys, offset, false).head::<HEAD_BYTES>(self.agent).unwrap();
         self.send(&take)?;

@@ -54,6 +54,11 @@ pub fn require_link_ttl(socket: &impl AsFd) -> io::Result<()> {
     set_int(socket, libc::IPPROTO_IP, libc::IP_MINTTL, c_int::from(LINK_TTL))
 }
 
+/// Takes the demand of [`require_link_ttl`] back.
+pub fn accept_any_ttl(socket: &impl AsFd) -> io::Result<()> {
+    set_int(socket, libc::IPPROTO_IP, libc::IP_MINTTL, 0)
+}
+
 /// Every datagram comes with its kernel receive time, wall clock.
 pub fn receive_timestamps(socket: &impl AsFd) -> io::Result<()> {
     match set_int(socket, libc::SOL_SOCKET, SO_TIMESTAMPNS_NEW, 1) {

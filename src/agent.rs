@@ -398,6 +398,7 @@ impl Agent {
             starved: self.late_at.is_some_and(|at| now.since(at) < STARVED_MEMORY),
             may_fetch: self.may_fetch,
             wired: self.wired,
+            speed: crate::rank::speed(self.link_rate),
             fetching: u8::try_from(fetching).unwrap_or(u8::MAX),
         }
     }

@@ -155,6 +155,8 @@ pub const WANTER_PATIENCE: Duration = Duration::from_millis(1_500);
 pub const LEASE_STALL: Duration = Duration::from_secs(3);
 /// Rates are measured over this: longer than the bursts of socket buffers, shorter than anybody's patience.
 pub const RATE_WINDOW: Duration = Duration::from_millis(250);
+/// Bytes per second from which on a link is no reason to let another device fetch: 100 Mbit/s.
+pub const FAST_LINK: u64 = 12_500_000;
 /// A source takes another follower while its upload is below this part of the best rate that its link has shown (design section 7).
 pub const ADMIT_BELOW_PERCENT: u32 = 55;
 /// Who finds every source fed to its speed asks again after this for each better placed device that waits, too: about

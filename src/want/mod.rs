@@ -28,7 +28,7 @@ use crate::limits::{
     WAIT_JITTER, WAIT_ROUND, WAIT_WITHOUT_BYTES,
 };
 use crate::random::Random;
-use crate::rank::{STEP_BYTES, Standpoint};
+use crate::rank::{STEP_BYTES, Standpoint, link};
 use crate::time::{Duration, Instant};
 use pace::Pace;
 pub use rival::Rivals;
@@ -145,6 +145,8 @@ pub struct Condition {
     pub may_fetch: bool,
     /// It is wired.
     pub wired: bool,
+    /// The class of its link's speed, [`crate::rank::speed`].
+    pub speed: u8,
     /// Contents it fetches now.
     pub fetching: u8,
 }
@@ -194,6 +196,8 @@ pub struct Want {
     announced: u32,
     announce_at: Instant,
     pace: Pace,
+    /// Since when every source is fed to its speed.
+    queued_at: Option<Instant>,
     /// A better fetcher was found; the own client has not heard of it yet.
     yielding: bool,
 }
@@ -222,6 +226,7 @@ impl Want {
             announced: 0,
             announce_at: Instant::FAR,
             pace: Pace::default(),
+            queued_at: None,
             yielding: false,
         }
     }
@@ -309,7 +314,8 @@ impl Want {
             // Other devices that look for a source, too: with them a chain forms.
             let company = |answer: &&Answered| answer.standing.state == State::Wanting;
             let elsewhere = answers().any(|answer| others(&answer) || company(&answer));
-            let alternative = elsewhere && now.since(self.dry_since) < QUEUE_PATIENCE;
+            let queued = self.queued_at.is_none_or(|at| now.since(at) < QUEUE_PATIENCE);
+            let alternative = elsewhere && queued;
             self.enter(now, Phase::Follow { peer: source.peer, alternative });
             return;
         }
@@ -324,9 +330,11 @@ impl Want {
             return;
         }
         // A fetcher and, for who merely wants, a claimant go first whatever their rank: the lease is theirs unless they yield.
-        let taken = self.rivals.best(now, &[State::Fetching]).is_some();
-        let claimant = self.rivals.best(now, &[State::Claiming]).is_some_and(|(_, s)| !claimed || s.rank > own);
-        let wanter = !claimed && self.rivals.any_above(now, &[State::Wanting], own);
+        // Who has failed this device lately does not count.
+        let best = |states: &[State]| self.rivals.best(now, states, |peer| !self.avoided.contains(now, peer));
+        let taken = best(&[State::Fetching]).is_some();
+        let claimant = best(&[State::Claiming]).is_some_and(|(_, s)| !claimed || s.rank > own);
+        let wanter = !claimed && best(&[State::Wanting]).is_some_and(|(_, s)| s.rank > own);
         // A source that is only avoided for a moment is worth waiting for.
         let resting = answers().any(|answer| answer.is_source(self.offset, self.attempt)) && self.trouble_is_brief();
         if taken || claimant || wanter || resting || !condition.may_fetch && self.rivals.any(now) {
@@ -348,6 +356,7 @@ impl Want {
             self.pace.handle_bytes(now, offset - self.offset);
             self.offset = offset;
             self.dry_since = now;
+            self.queued_at = None;
             self.trouble = None;
         }
     }
@@ -357,7 +366,10 @@ impl Want {
         self.avoided.handle_end(now, peer, end);
         self.trouble = match end {
             SourceEnd::Finished | SourceEnd::Exhausted | SourceEnd::Slow => self.trouble,
-            SourceEnd::Busy => Some(Reason::AllBusy),
+            SourceEnd::Busy => {
+                self.queued_at.get_or_insert(now);
+                Some(Reason::AllBusy)
+            }
             SourceEnd::Cut | SourceEnd::Stalled => Some(Reason::Stalled),
             SourceEnd::Corrupt => Some(Reason::MacFailed),
         };
@@ -407,8 +419,17 @@ impl Want {
             Phase::Hold { .. } if !self.avoided.contains(now, peer) => {
                 let ahead = standing.available >= self.offset + STEP_BYTES && standing.attempt >= self.attempt;
                 let better = standing.state == State::Fetching && standing.rank > own && self.rivals.lives(now, peer);
-                if ahead && standing.state != State::Idle || better {
-                    self.yielding = true;
+                // A slow link or the air holds everybody up: whoever has a better one and most of the bytes takes over.
+                let relieves = standing.state == State::Wanting || standing.state == State::Partial;
+                let near = standing.available + STEP_BYTES >= self.offset && standing.attempt == self.attempt;
+                let relieved =
+                    relieves && near && link(standing.rank) > link(own) && self.told && self.lost_at.is_none();
+                if relieved {
+                    self.lost_at = Some(now);
+                }
+                if ahead && standing.state != State::Idle || better || relieved {
+                    // The followers of one that steps back have to look for another source, and so for another fetcher.
+                    self.yielding = !relieved;
                     self.enter(now, Phase::Over);
                 }
                 false
@@ -459,9 +480,17 @@ impl Want {
             }
             return None;
         };
-        let others = answers.iter().filter(|answer| answer.peer != peer);
+        let others = || answers.iter().filter(|answer| answer.peer != peer);
         let offset = self.offset.saturating_add(self.pace.worth(now));
-        choose(others, offset, self.attempt, &self.avoided, now, random).map(|better| better.peer)
+        if let Some(better) = choose(others(), offset, self.attempt, &self.avoided, now, random) {
+            return Some(better.peer);
+        }
+        // Nobody is far ahead, but the source is crowded: behind the next one ahead that feeds fewer all go faster.
+        let active = |answer: &&Answered| answer.standing.active;
+        let crowd = answers.iter().find(|answer| answer.peer == peer).as_ref().map_or(0, active);
+        let freer = |answer: &&Answered| answer.standing.active + 1 < crowd && self.is_known_source(answer);
+        let open = others().filter(freer).filter(|answer| !self.avoided.contains(now, answer.peer));
+        open.min_by_key(|answer| answer.standing.available).map(|next| next.peer)
     }
 
     /// The better source granted the bytes, or refused them.
@@ -560,6 +589,7 @@ impl Want {
             may_fetch: condition.may_fetch && !lost,
             offset: self.offset,
             wired: condition.wired,
+            speed: condition.speed,
             fetching: condition.fetching,
             tie_break: self.tie_break,
         };

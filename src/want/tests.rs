@@ -3,7 +3,7 @@ use crate::content::{ContentMd5, Rank};
 use crate::keys::DomainKey;
 
 const START: Instant = Instant::from_micros(1_000_000);
-const HERE: Condition = Condition { starved: false, may_fetch: true, wired: true, fetching: 0 };
+const HERE: Condition = Condition { starved: false, may_fetch: true, wired: true, speed: 23, fetching: 0 };
 const BEST: Rank = Rank([255; 16]);
 const WORST: Rank = Rank([0; 16]);
 
@@ -191,8 +191,15 @@ fn of_two_fetchers_the_worse_placed_yields() {
 
 #[test]
 fn a_fetcher_hands_over_to_a_wanter_that_is_a_whole_step_ahead() {
-    let ahead =
-        Standpoint { starved: false, may_fetch: true, offset: 60 << 20, wired: true, fetching: 0, tie_break: [0; 8] };
+    let ahead = Standpoint {
+        starved: false,
+        may_fetch: true,
+        offset: 60 << 20,
+        wired: true,
+        speed: 23,
+        fetching: 0,
+        tie_break: [0; 8],
+    };
     let mut fetcher = fetching_want();
     let _ = fetcher.handle_standing(START, peer(2), says(2, State::Wanting, 60 << 20, ahead.rank()).standing, HERE);
     assert!(!fetcher.handle_report(START, None));

@@ -63,6 +63,10 @@ impl World {
         device.watching = false;
         device.agent = Agent::new("sim", Random::from_seed(seed));
         device.agent.set_may_fetch(device.may_fetch);
+        if !device.link.wifi {
+            // The driver knows what a wire can carry.
+            device.agent.set_link_rate(device.link.down as u64);
+        }
         device.agent.handle_interface_up(now, ETH, device.address, PREFIX, !device.link.wifi);
         if device.side == Side::Honest {
             self.begin_sync(node);

@@ -326,7 +326,7 @@ impl Agent {
     }
 
     /// What a look round showed (see [`Want::poll_look`]): whom to take the content from instead, if anybody. Take it, then tell
-    /// [`Want::handle_moved`]; until that was granted the present source stays.
+    /// [`Want::handle_moved`]; until one was granted the present source stays. After a refusal call it again with the same answers.
     pub fn handle_look(&mut self, now: Instant, id: PublicId, answers: &[Answered]) -> Option<Ipv4Addr> {
         let condition = self.condition(now);
         let Self { wants, random, .. } = self;

@@ -131,6 +131,8 @@ pub const SLOT_DISPLACED_AFTER: Duration = Duration::from_secs(1);
 pub const LOCAL_STALL: Duration = Duration::from_secs(30);
 /// A local request may wait this long in all without received bytes; then the internet (promise 3).
 pub const WAIT_WITHOUT_BYTES: Duration = Duration::from_secs(6);
+/// Whoever has waited so long so often for others goes alone and yields to nobody any more.
+pub const WAITS_IN_VAIN: u8 = 2;
 /// Nobody reachable: the local client is told within this after link-up (promise 3).
 pub const NOBODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Peers avoided per content: more than ever fail at once on a site; the soonest forgiven makes room.

@@ -45,6 +45,12 @@ pub fn speed(bytes_per_second: u64) -> u8 {
     known.ilog2() as u8
 }
 
+/// Whole steps of the content that the node of this rank has.
+pub fn steps(rank: Rank) -> u32 {
+    let Rank([_, _, a, b, c, d, ..]) = rank;
+    u32::from_be_bytes([a, b, c, d])
+}
+
 /// Class and speed of the link of the node of this rank.
 pub fn link(rank: Rank) -> u8 {
     let Rank([_, _, _, _, _, _, link, ..]) = rank;

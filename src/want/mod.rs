@@ -25,10 +25,10 @@ use crate::content::{NodeId, Standing, State};
 use crate::keys::ContentKeys;
 use crate::limits::{
     CLAIM_BEACONS, FETCH_BEACON, HINT_INTERVAL, LEASE_STALL, LOST_LEASE, QUEUE_PATIENCE, QUEUE_STEP, REASON_MEMORY,
-    WAIT_JITTER, WAIT_ROUND, WAIT_WITHOUT_BYTES,
+    WAIT_JITTER, WAIT_ROUND, WAIT_WITHOUT_BYTES, WAITS_IN_VAIN,
 };
 use crate::random::Random;
-use crate::rank::{STEP_BYTES, Standpoint, link};
+use crate::rank::{STEP_BYTES, Standpoint, link, steps};
 use crate::time::{Duration, Instant};
 use pace::Pace;
 pub use rival::Rivals;
@@ -198,6 +198,10 @@ pub struct Want {
     pace: Pace,
     /// Since when every source is fed to its speed.
     queued_at: Option<Instant>,
+    /// Waits that ended without a byte.
+    dried: u8,
+    /// A device with a better link is to fetch instead.
+    stepping_back: bool,
     /// A better fetcher was found; the own client has not heard of it yet.
     yielding: bool,
 }
@@ -227,6 +231,8 @@ impl Want {
             announce_at: Instant::FAR,
             pace: Pace::default(),
             queued_at: None,
+            dried: 0,
+            stepping_back: false,
             yielding: false,
         }
     }
@@ -330,14 +336,16 @@ impl Want {
             return;
         }
         // A fetcher and, for who merely wants, a claimant go first whatever their rank: the lease is theirs unless they yield.
-        // Who has failed this device lately does not count.
-        let best = |states: &[State]| self.rivals.best(now, states, |peer| !self.avoided.contains(now, peer));
+        let best = |states: &[State]| self.rivals.best(now, states, |peer, standing| self.counts(now, peer, standing));
         let taken = best(&[State::Fetching]).is_some();
         let claimant = best(&[State::Claiming]).is_some_and(|(_, s)| !claimed || s.rank > own);
         let wanter = !claimed && best(&[State::Wanting]).is_some_and(|(_, s)| s.rank > own);
         // A source that is only avoided for a moment is worth waiting for.
         let resting = answers().any(|answer| answer.is_source(self.offset, self.attempt)) && self.trouble_is_brief();
-        if taken || claimant || wanter || resting || !condition.may_fetch && self.rivals.any(now) {
+        // Those for whom this device stepped back still have to notice.
+        let heirs = |answer: &Answered| link(answer.standing.rank) > link(own) && answer.standing.state != State::Idle;
+        let stepping_back = self.stepping_back && answers().any(heirs);
+        if taken || claimant || wanter || resting || stepping_back || !condition.may_fetch && self.rivals.any(now) {
             let jitter = random.below(WAIT_JITTER.as_micros() as u64);
             self.enter(now, Phase::Wait { until: now + WAIT_ROUND + Duration::from_micros(jitter) });
         } else if !claimed {
@@ -416,7 +424,7 @@ impl Want {
                 true
             }
             // Of two fetchers the better placed goes on; anybody else takes over only when it is a whole step ahead.
-            Phase::Hold { .. } if !self.avoided.contains(now, peer) => {
+            Phase::Hold { .. } if self.counts(now, peer, &standing) && self.dried < WAITS_IN_VAIN => {
                 let ahead = standing.available >= self.offset + STEP_BYTES && standing.attempt >= self.attempt;
                 let better = standing.state == State::Fetching && standing.rank > own && self.rivals.lives(now, peer);
                 // A slow link or the air holds everybody up: whoever has a better one and most of the bytes takes over.
@@ -430,6 +438,7 @@ impl Want {
                 if ahead && standing.state != State::Idle || better || relieved {
                     // The followers of one that steps back have to look for another source, and so for another fetcher.
                     self.yielding = !relieved;
+                    self.stepping_back = relieved;
                     self.enter(now, Phase::Over);
                 }
                 false
@@ -466,7 +475,7 @@ impl Want {
         }
     }
 
-    /// What the look showed: whom to follow instead, if anybody.
+    /// What the look showed: whom to follow instead, if anybody. After a refusal the same answers show the next one.
     pub fn handle_look(
         &mut self,
         now: Instant,
@@ -501,10 +510,8 @@ impl Want {
                 self.avoided.handle_end(now, peer, SourceEnd::Slow);
                 self.enter(now, Phase::Follow { peer: to, alternative: true });
             }
-            Err(end) => {
-                self.avoided.handle_end(now, to, end);
-                self.pace.handle_refused(now);
-            }
+            Err(SourceEnd::Busy) => self.avoided.handle_end(now, to, SourceEnd::Slow),
+            Err(end) => self.avoided.handle_end(now, to, end),
         }
     }
 
@@ -613,7 +620,8 @@ impl Want {
 
     /// Whether bytes may still come: a follower of this node's `.part` waits for them.
     pub fn is_live(&self) -> bool {
-        matches!(self.phase, Phase::Follow { .. } | Phase::Hold { .. }) || self.served || self.yielding
+        let waits = (self.served || self.yielding) && !self.stepping_back;
+        matches!(self.phase, Phase::Follow { .. } | Phase::Hold { .. }) || waits
     }
 
     /// Whether this node fetches the content from the internet.
@@ -640,6 +648,14 @@ impl Want {
     /// Since when the entry is at rest, so that it may be dropped to make room; None while it is not.
     pub fn idle_since(&self) -> Option<Instant> {
         (!self.served && self.phase == Phase::Over).then_some(self.changed_at)
+    }
+
+    /// Whether a rival is to be waited for or yielded to. Who fell silent lately is not, nor who is far behind: it would bring nothing
+    /// for a while; nor who claims a rank beyond its bytes, which could not be overtaken.
+    fn counts(&self, now: Instant, peer: Ipv4Addr, standing: &Standing) -> bool {
+        let near = standing.available.saturating_add(STEP_BYTES) >= self.offset;
+        let honest = u64::from(steps(standing.rank)) <= standing.available / STEP_BYTES;
+        near && honest && !self.avoided.is_distrusted(now, peer)
     }
 
     fn is_known_source(&self, answer: &Answered) -> bool {
@@ -669,6 +685,7 @@ impl Want {
         }
         if matches!(phase, Phase::Follow { .. } | Phase::Hold { .. }) {
             self.pace.handle_start(now);
+            self.stepping_back = false;
         }
         self.phase = phase;
         self.changed_at = now;

@@ -515,7 +515,7 @@ impl World {
 
     fn end_look(&mut self, node: usize, content: usize) {
         let (now, id) = (self.local(node), self.contents[content].keys.id());
-        let answers = std::mem::take(&mut self.nodes[node].files[content].look.answers);
+        let answers = self.nodes[node].files[content].look.answers.clone();
         let better = self.nodes[node].agent.handle_look(now, id, &answers);
         let following = matches!(self.nodes[node].files[content].relay, Relay::Following);
         let Some(peer) = better.and_then(place).filter(|_| following) else { return };
@@ -627,6 +627,9 @@ impl World {
         self.note(node, if moved.is_ok() { "moves to" } else { "may not move to" }, peer as u64, part);
         if let Some(want) = self.nodes[node].agent.want_mut(id) {
             want.handle_moved(now, address(peer), moved);
+        }
+        if moved.is_err() {
+            return self.end_look(node, content);
         }
         for at in 0..self.flows.len() {
             let flow = &self.flows[at];

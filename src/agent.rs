@@ -120,20 +120,22 @@ impl Agent {
     /// An interface is there with this address.
     pub fn handle_interface_up(&mut self, now: Instant, index: IfIndex, address: Ipv4Addr, prefix: u8, wired: bool) {
         if self.discovery.handle_interface_up(now, index, address, prefix, wired) == InterfaceUp::Started {
+            self.discovery.handle_metered(index, !self.may_fetch);
             let [.., last] = LINK_UP_PROBES;
             self.settled_at = now + last + QUERY_TIMEOUT;
             self.wired = wired;
         }
     }
 
-    /// What the link carries at best, in bytes per second, as its driver says; what is measured counts as well.
+    /// What the link carries at best, in bytes per second, as its driver says; 0 where it does not. A device on a slow link leaves the
+    /// uplink to others.
     pub fn set_link_rate(&mut self, bytes_per_second: u64) {
         self.link_rate = bytes_per_second;
     }
 
     /// A proven take of `id` from `address`. `alternative` is what it says about itself: it can still go elsewhere or wait.
     pub fn admit(&mut self, now: Instant, address: Ipv4Addr, id: PublicId, alternative: bool) -> Admission {
-        let best = self.wants.iter().map(Want::best_rate).fold(self.link_rate, u64::max);
+        let best = self.best_rate();
         if alternative && !self.slots.has_bandwidth(now, id, best) {
             return Admission::Full { retry_after: RETRY_AFTER };
         }
@@ -321,7 +323,7 @@ impl Agent {
     /// Whether to look round for a better source of a followed content, or for another fetcher of a fetched one; to be
     /// asked after every record and heartbeat, and every [`crate::limits::FETCH_BEACON`] while fetching.
     pub fn poll_look(&mut self, now: Instant, id: PublicId) -> bool {
-        let best = self.wants.iter().map(Want::best_rate).fold(self.link_rate, u64::max);
+        let best = self.best_rate();
         self.want_mut(id).is_some_and(|want| want.poll_look(now, best))
     }
 
@@ -401,6 +403,11 @@ impl Agent {
             speed: crate::rank::speed(self.link_rate),
             fetching: u8::try_from(fetching).unwrap_or(u8::MAX),
         }
+    }
+
+    /// The fastest that anything came, in bytes per second, or what the link's driver says.
+    fn best_rate(&self) -> u64 {
+        self.wants.iter().map(Want::best_rate).fold(self.link_rate, u64::max)
     }
 
     fn make_room(&mut self) {

@@ -133,10 +133,12 @@ pub const LOCAL_STALL: Duration = Duration::from_secs(30);
 pub const WAIT_WITHOUT_BYTES: Duration = Duration::from_secs(6);
 /// Whoever has waited so long so often for others goes alone and yields to nobody any more.
 pub const WAITS_IN_VAIN: u8 = 2;
-/// Nobody reachable: the local client is told within this after link-up (promise 3).
-pub const NOBODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Peers avoided per content: more than ever fail at once on a site; the soonest forgiven makes room.
 pub const AVOIDED: usize = 16;
+/// Peers remembered per content that contributed to what the client has: whom to blame if it is wrong.
+pub const CONTRIBUTORS: usize = 4;
+/// Number of the last attempt at a content: it takes no prefix of the first, whose bytes were wrong.
+pub const LAST_ATTEMPT: u8 = 2;
 /// A peer without a free slot or bandwidth is asked again after this: meanwhile others have got something to give.
 pub const AVOID_BUSY: Duration = Duration::from_millis(500);
 /// A source that was left because it was slow.

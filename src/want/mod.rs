@@ -24,8 +24,8 @@ use core::net::Ipv4Addr;
 use crate::content::{NodeId, Standing, State};
 use crate::keys::ContentKeys;
 use crate::limits::{
-    CLAIM_BEACONS, FETCH_BEACON, HINT_INTERVAL, LEASE_STALL, LOST_LEASE, QUEUE_PATIENCE, QUEUE_STEP, REASON_MEMORY,
-    WAIT_JITTER, WAIT_ROUND, WAIT_WITHOUT_BYTES, WAITS_IN_VAIN,
+    CLAIM_BEACONS, CONTRIBUTORS, FETCH_BEACON, HINT_INTERVAL, LAST_ATTEMPT, LEASE_STALL, LOST_LEASE, QUEUE_PATIENCE,
+    QUEUE_STEP, REASON_MEMORY, WAIT_JITTER, WAIT_ROUND, WAIT_WITHOUT_BYTES, WAITS_IN_VAIN,
 };
 use crate::random::Random;
 use crate::rank::{STEP_BYTES, Standpoint, link, steps};
@@ -187,6 +187,8 @@ pub struct Want {
     changed_at: Instant,
     rivals: Rivals,
     avoided: Avoided,
+    /// Whose bytes are in what the client has.
+    contributors: heapless::Vec<Ipv4Addr, CONTRIBUTORS>,
     trouble: Option<Reason>,
     reason: Reason,
     /// The client knows the reason: it has its 404.
@@ -222,6 +224,7 @@ impl Want {
             changed_at: now,
             rivals: Rivals::default(),
             avoided: Avoided::default(),
+            contributors: heapless::Vec::new(),
             trouble: None,
             reason: Reason::NobodyHasIt,
             told: false,
@@ -361,12 +364,26 @@ impl Want {
     /// The followed source delivered; the client has `offset` bytes now.
     pub fn handle_progress(&mut self, now: Instant, offset: u64) {
         if offset > self.offset {
+            if let Phase::Follow { peer, .. } = self.phase {
+                self.handle_contributor(peer);
+            }
             self.pace.handle_bytes(now, offset - self.offset);
             self.offset = offset;
             self.dry_since = now;
             self.queued_at = None;
             self.trouble = None;
         }
+    }
+
+    fn handle_contributor(&mut self, peer: Ipv4Addr) {
+        if self.contributors.contains(&peer) {
+            return;
+        }
+        if self.contributors.is_full() {
+            self.contributors.remove(0);
+        }
+        // There is room now.
+        let _ = self.contributors.push(peer);
     }
 
     /// The followed source ended.
@@ -386,12 +403,18 @@ impl Want {
         }
     }
 
-    /// All bytes came and were not the content: the next request starts from nothing and from the internet.
-    pub fn handle_content_failed(&mut self, now: Instant, source: Option<Ipv4Addr>) {
-        if let Some(peer) = source {
+    /// All bytes came and were not the content: the next request starts from nothing, and only who knows of the failure is a source
+    /// any more. Most of those who had a part in it were deceived alike and begin anew; who has a part in a second one is
+    /// not asked again for a while.
+    pub fn handle_content_failed(&mut self, now: Instant) {
+        if let Phase::Follow { peer, .. } = self.phase {
+            self.handle_contributor(peer);
+        }
+        let contributors = core::mem::take(&mut self.contributors);
+        for peer in contributors.into_iter().filter(|_| self.attempt >= LAST_ATTEMPT) {
             self.avoided.handle_end(now, peer, SourceEnd::Corrupt);
         }
-        self.attempt = self.attempt.saturating_add(1);
+        self.attempt = LAST_ATTEMPT;
         self.offset = 0;
         self.trouble = Some(Reason::Md5Failed);
         self.enter(now, Phase::Over);

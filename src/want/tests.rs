@@ -258,7 +258,7 @@ fn a_wrong_content_is_not_taken_again_from_where_it_came_nor_continued() {
     let prefix = says(3, State::Partial, 50, WORST);
     assert!(matches!(round(&mut want, START, &[bad]), Step::Follow { .. }));
     want.handle_progress(START, 100);
-    want.handle_content_failed(START, Some(bad.peer));
+    want.handle_content_failed(START);
     want.handle_response_end(START);
     want.handle_request(START, 0, None);
     // Neither the blamed holder nor a prefix of the first attempt: a claim.

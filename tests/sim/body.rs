@@ -813,7 +813,7 @@ impl World {
             if source.is_some() {
                 want.handle_response_end(now);
             }
-            if rotten { want.handle_content_failed(now, None) } else { want.handle_release(now) }
+            if rotten { want.handle_content_failed(now) } else { want.handle_release(now) }
         }
         if rotten {
             self.note(node, "drops a wrong content", content as u64, 0);

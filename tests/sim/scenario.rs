@@ -54,6 +54,7 @@ pub enum Kind {
     /// The site falls in two and heals.
     Split,
     Replays,
+    #[allow(dead_code)] // its scenario is not in the table yet
     Stalls,
     SizeUnknown,
 }

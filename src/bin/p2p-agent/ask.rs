@@ -144,10 +144,8 @@ pub async fn follow_hint(device: Rc<Device>, hint: Hint) {
     if let Ok(found) = query(&device, &subject, target).await {
         let Found { answered, line, .. } = found;
         device.pool.give_back(line);
-        let now = clock::now();
-        let mut agent = device.agent.borrow_mut();
-        agent.discovery.handle_authenticated(now, hint.interface, hint.peer);
-        if agent.handle_standing(now, hint.id, hint.peer, answered.standing) {
+        let woken = device.agent.borrow_mut().handle_standing(clock::now(), hint.id, hint.peer, answered.standing);
+        if woken {
             device.stirred.notify();
         }
     }
@@ -183,7 +181,8 @@ async fn query(device: &Rc<Device>, subject: &Subject, target: Target) -> Result
     let Some((line, mut asker, answer)) = asked.await else { return Err(NotFound::Silent) };
     match asker.handle_answer(&subject.keys, &answer) {
         Ok(standing) => {
-            let Target { peer, wired, delay, .. } = target;
+            let Target { peer, wired, delay, interface } = target;
+            device.agent.borrow_mut().discovery.handle_authenticated(clock::now(), interface, peer);
             Ok(Found { answered: Answered { peer, standing, wired, delay }, line, asker })
         }
         Err(_) => {

@@ -1,6 +1,5 @@
 //! `p2p-agent check`: would `run` start here, and if not, why? The same steps, taken back again.
 
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
@@ -9,23 +8,22 @@ use crate::Failure;
 use crate::cli::{Options, exit};
 use crate::net::{tcp, udp};
 use crate::process;
-use crate::run::{Setup, switch_file};
+use crate::run::{Setup, Switch, socket_is_free};
 use crate::store::Store;
 
 /// One sentence either way.
 pub fn check(options: &Options) -> Result<String, Failure> {
-    let switch = switch_file(&options.config_dir);
-    if switch.exists() {
-        let sentence = format!("P2P is off because {} exists; remove that file to switch it on.", switch.display());
-        return Err(Failure::new(1, sentence));
-    }
     let setup = Setup::new(options)?;
-    socket_is_free(&options.socket)?;
+    socket_can_be_made(&options.socket)?;
     if let Some(user) = process::user_to_become(&options.user)? {
         process::become_user(&user)?;
     }
+    // As that user: the daemon looks for the file with the same rights.
+    if let Some(why) = Switch::new(&options.config_dir).off() {
+        return Err(Failure::new(1, format!("P2P is off because {why}; remove that file to switch it on.")));
+    }
     Store::open(&options.content, &setup.domain_keys)
-        .map_err(|error| Failure::new(exit::UNAVAILABLE, error.to_string()))?;
+        .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{error}.")))?;
     let taken = |error: std::io::Error| Failure::new(exit::UNAVAILABLE, format!("{error}."));
     async_io::block_on(async {
         drop(udp::Port::open(setup.mode, options.port).map_err(taken)?);
@@ -40,12 +38,10 @@ pub fn check(options: &Options) -> Result<String, Failure> {
     })
 }
 
-/// Nobody listens at `path`, and a socket can be made there.
-fn socket_is_free(path: &Path) -> Result<(), Failure> {
+/// The path is free, and its directory can be written.
+fn socket_can_be_made(path: &Path) -> Result<(), Failure> {
     let failure = |sentence| Err(Failure::new(exit::UNAVAILABLE, sentence));
-    if UnixStream::connect(path).is_ok() {
-        return failure(format!("{} is in use: another p2p-agent is running.", path.display()));
-    }
+    socket_is_free(path)?;
     // The nearest directory that exists is where the rest would be made.
     let directory = path.ancestors().skip(1).find(|directory| directory.is_dir()).unwrap_or(Path::new("."));
     if access(directory, AccessFlags::W_OK).is_err() {

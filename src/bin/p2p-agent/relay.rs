@@ -16,7 +16,7 @@ use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::keys::ContentKeys;
 use p2p_agent::limits::{LEASE_STALL, RELAYS, SOURCE_STALL};
 use p2p_agent::record::{Opener, RECORD_HEADER, RecordError};
-use p2p_agent::want::{Answered, Reason, SourceEnd, Step};
+use p2p_agent::want::{Answered, Reason, Round, SourceEnd, Step};
 use smol::future::{or, yield_now};
 
 use crate::api::response::{Body, Problem, client_gone, fail};
@@ -102,7 +102,6 @@ async fn respond_inner(device: &Rc<Device>, stream: &mut Async<UnixStream>, requ
         hash,
         body,
         buffer,
-        last_source: None,
         watchdog: Watchdog::default(),
     };
     let outcome = relay.run(stream).await;
@@ -143,12 +142,16 @@ struct Relay<'a> {
     hash: Option<Md5>,
     body: Body,
     buffer: Lent<RELAYS>,
-    last_source: Option<Ipv4Addr>,
     watchdog: Watchdog,
 }
 
+/// A query round on the side.
+type Look = smol::Task<(Round, Vec<Found>)>;
+
 /// How one source's bytes ended.
 enum End {
+    /// This other source goes on from here.
+    Moved(Ipv4Addr, Box<Taken>),
     Source(SourceEnd),
     /// The local client has all of it.
     Complete,
@@ -233,7 +236,7 @@ impl Relay<'_> {
     async fn follow(
         &mut self,
         stream: &mut Async<UnixStream>,
-        peer: Ipv4Addr,
+        mut peer: Ipv4Addr,
         source: Option<Found>,
         alternative: bool,
     ) -> Result<(), Stop> {
@@ -243,13 +246,18 @@ impl Relay<'_> {
         };
         let end = match taken {
             Err(end) => End::Source(end),
-            Ok(Taken { mut line, mut opener, standing }) => {
+            Ok(mut taken) => loop {
                 if self.size.is_none() {
-                    self.size = standing.size;
+                    self.size = taken.standing.size;
                 }
-                self.last_source = Some(peer);
-                self.records(stream, &mut line, &mut opener).await
-            }
+                match self.records(stream, &mut taken).await {
+                    End::Moved(to, better) => {
+                        debug!("moved from {peer} to {to} after byte {}", self.offset);
+                        (peer, taken) = (to, *better);
+                    }
+                    end => break end,
+                }
+            },
         };
         match end {
             End::Source(end) => {
@@ -271,21 +279,25 @@ impl Relay<'_> {
                 warn!("a content from {peer} was complete and not what its name promises; dropped");
                 add(&self.device.tally.corrupt_contents, 1);
                 if let Some(want) = self.device.agent.borrow_mut().want_mut(self.id) {
-                    want.handle_content_failed(clock::now(), self.last_source);
+                    want.handle_content_failed(clock::now());
                 }
                 Err(self.fetch(Reason::Md5Failed))
             }
-            End::Dropped => Err(Stop::Abort),
+            End::Dropped | End::Moved(..) => Err(Stop::Abort),
         }
     }
 
-    async fn records(&mut self, stream: &mut Async<UnixStream>, line: &mut Line, opener: &mut Opener) -> End {
+    async fn records(&mut self, stream: &mut Async<UnixStream>, taken: &mut Taken) -> End {
         if self.body.begin(stream, self.size).await.is_err() {
             return End::Dropped;
         }
         let mut grown_at = clock::now();
+        let mut look = None;
         loop {
-            let (length, last) = match self.record(line, opener).await {
+            if let Some((peer, better)) = self.look_round(&mut look).await {
+                return End::Moved(peer, better);
+            }
+            let (length, last) = match self.record(&mut taken.line, &mut taken.opener).await {
                 Ok(record) => record,
                 Err(end) => return end,
             };
@@ -325,6 +337,45 @@ impl Relay<'_> {
             }
             if complete {
                 return if self.body.finish(stream).await.is_ok() { End::Complete } else { End::Dropped };
+            }
+        }
+    }
+
+    /// Looks for a better source while the present one goes on, when the mind wants to; the better one once it has granted the bytes.
+    async fn look_round(&mut self, look: &mut Option<Look>) -> Option<(Ipv4Addr, Box<Taken>)> {
+        let Self { device, md5, id, .. } = self;
+        match look.take() {
+            None => {
+                if device.agent.borrow_mut().poll_look(clock::now(), *id) {
+                    let (device, md5) = (device.clone(), *md5);
+                    *look = Some(device.executor.clone().spawn(async move { ask::round(&device, &md5).await }));
+                }
+                None
+            }
+            Some(task) if !task.is_finished() => {
+                *look = Some(task);
+                None
+            }
+            Some(task) => {
+                let (_, mut found) = task.await;
+                let answers: Vec<Answered> = found.iter().map(|found| found.answered).collect();
+                // After a refusal the same answers show the next one.
+                let better = loop {
+                    let better = device.agent.borrow_mut().handle_look(clock::now(), *id, &answers);
+                    let place = better.and_then(|peer| found.iter().position(|found| found.answered.peer == peer));
+                    let Some(source) = place.map(|place| found.swap_remove(place)) else { break None };
+                    let peer = source.answered.peer;
+                    let taken = source.take(device, *id, &self.keys, self.offset, true).await;
+                    let moved = taken.as_ref().map(|_| ()).map_err(|end| *end);
+                    if let Some(want) = device.agent.borrow_mut().want_mut(*id) {
+                        want.handle_moved(clock::now(), peer, moved);
+                    }
+                    if let Ok(taken) = taken {
+                        break Some((peer, Box::new(taken)));
+                    }
+                };
+                found.into_iter().for_each(|found| found.release(device));
+                better
             }
         }
     }

@@ -2,7 +2,7 @@
 //! there (content directory, local API, the switch) and what exists only while P2P is on (sockets, peers). Switching off drops
 //! the inner set as a whole, so nothing can be left open.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use async_io::{Async, Timer};
 use log::{debug, error, info, warn};
 use p2p_agent::agent::IfIndex;
 use p2p_agent::agent::{Agent, Held};
+use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::discovery::To;
 use p2p_agent::keys::DomainKey;
 use p2p_agent::limits::{DOMAIN_KEYS, FETCH_BEACON, INTERFACE_CHECK, SWITCH_CHECK};
@@ -67,9 +68,25 @@ fn read_domain_keys(path: &Path) -> Result<heapless::Vec<DomainKey, DOMAIN_KEYS>
     })
 }
 
-/// The file that switches P2P off.
-pub fn switch_file(config_dir: &Path) -> PathBuf {
-    config_dir.join("no-p2p")
+/// The file that switches P2P off, and wins over everything.
+pub struct Switch(PathBuf);
+
+impl Switch {
+    /// `no-p2p` in this directory.
+    pub fn new(config_dir: &Path) -> Self {
+        Self(config_dir.join("no-p2p"))
+    }
+
+    /// Why P2P is off, in half a sentence; None when it is on. Where the file cannot be looked for, it may be there: off.
+    pub fn off(&self) -> Option<String> {
+        use std::io::ErrorKind;
+        let path = self.0.display();
+        match std::fs::symlink_metadata(&self.0) {
+            Ok(_) => Some(format!("{path} exists")),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
+            Err(error) => Some(format!("{path} cannot be looked for ({error})")),
+        }
+    }
 }
 
 /// Runs until stopped.
@@ -85,7 +102,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     process::step_back(options.priority);
     process::renounce_new_privileges();
     let store = Store::open(&options.content, &setup.domain_keys)
-        .map_err(|error| Failure::new(exit::UNAVAILABLE, error.to_string()))?;
+        .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{error}.")))?;
     let os_version = options.os_version.clone().unwrap_or_else(process::os_version);
     let mut agent = Agent::new(&os_version, Random::from_seed(process::seed()?));
     agent.set_may_fetch(!options.never_fetch);
@@ -109,7 +126,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         .detach();
     executor.spawn(api::accept(device.clone(), listener)).detach();
     executor.spawn(watch_fetches(device.clone())).detach();
-    let switch = switch_file(&options.config_dir);
+    let switch = Switch::new(&options.config_dir);
     async_io::block_on(executor.run(network(&device, &setup.filter, &switch)))
 }
 
@@ -122,9 +139,7 @@ fn bind(path: &Path) -> Result<UnixListener, Failure> {
             format!("the socket {name} cannot be made: {error}; name another with --socket."),
         )
     };
-    if UnixStream::connect(path).is_ok() {
-        return Err(Failure::new(exit::UNAVAILABLE, format!("{name} is in use: another p2p-agent is running.")));
-    }
+    socket_is_free(path)?;
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         std::fs::create_dir_all(directory).map_err(failure)?;
     }
@@ -137,17 +152,30 @@ fn bind(path: &Path) -> Result<UnixListener, Failure> {
     Ok(listener)
 }
 
+/// Nobody listens at `path`, and nothing is there that is no socket and would be lost.
+pub fn socket_is_free(path: &Path) -> Result<(), Failure> {
+    let failure = |sentence| Err(Failure::new(exit::UNAVAILABLE, sentence));
+    let name = path.display();
+    if UnixStream::connect(path).is_ok() {
+        return failure(format!("{name} is in use: another p2p-agent is running."));
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            failure(format!("{name} is there and is not a socket; name another with --socket."))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// P2P on and off, as the switch says.
-async fn network(device: &Rc<Device>, filter: &Filter, switch: &Path) -> Result<(), Failure> {
+async fn network(device: &Rc<Device>, filter: &Filter, switch: &Switch) -> Result<(), Failure> {
     let mut first = true;
     loop {
-        if switch.exists() {
-            if first {
-                info!("P2P is off: {} exists", switch.display());
-            }
-            while switch.exists() {
-                Timer::after(SWITCH_CHECK).await;
-            }
+        if let Some(why) = switch.off() {
+            info!("P2P is off: {why}");
+        }
+        while switch.off().is_some() {
+            Timer::after(SWITCH_CHECK).await;
         }
         let ports =
             udp::Port::open(device.mode, device.port).and_then(|udp| Ok((udp, tcp::listen(device.mode, device.port)?)));
@@ -157,13 +185,12 @@ async fn network(device: &Rc<Device>, filter: &Filter, switch: &Path) -> Result<
                 device.enabled.set(true);
                 device.switched.notify();
                 let switched_off = async {
-                    while !switch.exists() {
+                    while switch.off().is_none() {
                         Timer::after(SWITCH_CHECK).await;
                     }
                 };
                 or(session(device, filter, udp, listener), switched_off).await;
                 leave(device);
-                info!("P2P is off: {} exists", switch.display());
             }
             Err(error) if first => return Err(Failure::new(exit::UNAVAILABLE, format!("{error}."))),
             Err(error) => {
@@ -238,6 +265,9 @@ fn take_links(device: &Device, links: crate::net::interfaces::Interfaces) {
         info!("using {} with {}/{}", link.name, link.addr, link.prefix);
         agent.handle_interface_up(now, IfIndex(link.index), link.addr, link.prefix, link.wired);
     }
+    // The slowest counts: over it the site would wait.
+    let slowest = links.iter().filter_map(|link| link.link_mbit).min().unwrap_or(0);
+    agent.set_link_rate(u64::from(slowest) * 1_000_000 / 8);
 }
 
 /// Takes in datagrams.
@@ -303,6 +333,14 @@ fn send(device: &Device, udp: &udp::Port, transmit: &p2p_agent::agent::Transmit)
     }
 }
 
+async fn look_for_fetchers(device: &Rc<Device>, id: PublicId, md5: ContentMd5) {
+    let (_, found) = ask::round(device, &md5).await;
+    let answers: Vec<_> = found.iter().map(|found| found.answered).collect();
+    found.into_iter().for_each(|found| found.release(device));
+    // A fetcher moves to nobody; it may yield, and its client learns that from its next report.
+    let _ = device.agent.borrow_mut().handle_look(clock::now(), id, &answers);
+}
+
 /// Watches the files of contents that the local client takes from the internet: their growth keeps the lease.
 async fn watch_fetches(device: Rc<Device>) {
     loop {
@@ -324,6 +362,11 @@ async fn watch_fetches(device: Rc<Device>) {
                 Held::Nothing => {}
                 Held::Part(bytes) => want.handle_growth(clock::now(), bytes),
                 Held::Complete(_) => want.handle_release(clock::now()),
+            }
+            // Another fetcher that was not heard: each device of a pair on two sides of a lossy link.
+            if agent.poll_look(clock::now(), id) {
+                let device = device.clone();
+                device.executor.clone().spawn(async move { look_for_fetchers(&device, id, md5).await }).detach();
             }
         }
         Timer::after(FETCH_BEACON).await;

@@ -56,7 +56,7 @@ fn take_in(device: &Device, report: &str) -> Result<&'static str, Problem> {
         Event::VerifyFailed => {
             add(&device.tally.corrupt_contents, 1);
             if let Some(want) = device.agent.borrow_mut().want_mut(id) {
-                want.handle_content_failed(now, None);
+                want.handle_content_failed(now);
             }
             true
         }

@@ -14,10 +14,10 @@ use p2p_agent::time::Timestamp;
 /// A datagram taken from the socket.
 #[derive(Debug)]
 pub struct Received {
-    /// Bytes written into the buffer.
+    /// Bytes written into the buffer; a longer datagram is cut.
     pub len: usize,
-    /// It was longer than the buffer, or the kernel had no room for what it knows about it.
-    pub cut: bool,
+    /// The kernel had no room for what it knows about it.
+    pub unknown: bool,
     pub from: Ipv4Addr,
     pub from_port: u16,
     /// Interface it came in on, and the destination in its IP header.
@@ -49,7 +49,7 @@ pub fn receive(socket: &impl AsFd, buf: &mut [u8]) -> io::Result<Received> {
     let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
     let mut received = Received {
         len,
-        cut: header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
+        unknown: header.msg_flags & libc::MSG_CTRUNC != 0,
         from: Ipv4Addr::from(name.sin_addr.s_addr.to_ne_bytes()),
         from_port: u16::from_be(name.sin_port),
         arrived: None,

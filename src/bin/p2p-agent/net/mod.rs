@@ -90,7 +90,7 @@ const LOOPBACK_BROADCAST: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
 fn bind_error(error: io::Error, protocol: &str, address: Ipv4Addr, port: u16) -> io::Error {
     let sentence = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("{protocol} port {port} on {address} is already in use; is another p2p-agent running?")
+            format!("{protocol} port {port} on {address} is already in use, perhaps by another p2p-agent")
         }
         io::ErrorKind::AddrNotAvailable => format!("{address} is not an address of this device"),
         _ => format!("cannot open {protocol} port {port} on {address}: {error}"),

@@ -69,7 +69,8 @@ impl Port {
         Ok(Self { mode, port, socket, broadcasts, in_a_row: Cell::new(0) })
     }
 
-    /// The next datagram from the link. Longer ones than `buf` and ones that a router passed on are left out. Safe to cancel.
+    /// The next datagram from the link; ones that a router passed on are left out. One that is longer than `buf` fills it and
+    /// is cut. Safe to cancel.
     pub async fn recv(&self, buf: &mut [u8]) -> io::Result<Datagram> {
         loop {
             if self.in_a_row.get() >= DATAGRAMS_IN_A_ROW {
@@ -108,7 +109,7 @@ impl Port {
             (result, _) => result?,
         };
         let Some((interface, to)) = received.arrived else { return Ok(None) };
-        if received.cut || received.ttl != Some(LINK_TTL) {
+        if received.unknown || received.ttl != Some(LINK_TTL) {
             return Ok(None);
         }
         let ancillary::Received { len, from, from_port, at, .. } = received;
@@ -249,12 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_that_is_longer_than_the_buffer_is_left_out() {
+    fn a_datagram_that_is_longer_than_the_buffer_is_cut_and_the_next_one_is_whole() {
         let (a, b) = pair(free_port());
         let lo = loopback(A).unwrap();
-        a.send_to(&lo, B, &[1; 65]).unwrap();
-        a.send_to(&lo, B, &[2; 64]).unwrap();
-        assert_eq!(hear(&b).unwrap().1, [2; 64]);
+        a.send_to(&lo, B, &[1; 165]).unwrap();
+        a.send_to(&lo, B, &[2; 63]).unwrap();
+        assert_eq!(hear(&b).unwrap().1, [1; 64]);
+        assert_eq!(hear(&b).unwrap().1, [2; 63]);
     }
 
     #[test]

@@ -1,0 +1,72 @@
+//! Domain keys: who has another one does not exist, and a rotation interrupts nothing.
+
+use std::fs;
+
+use p2p_agent::keys::DomainKey;
+
+use crate::lab::neighbour::Neighbour;
+use crate::lab::{Agent, Content, Site};
+
+const OLD: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+const NEW: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
+
+fn start_with_keys(site: &Site, keys: &[&str]) -> Agent {
+    let mut agent = site.device();
+    let file = agent.path("domain-key");
+    fs::write(&file, keys.join("\n") + "\n").unwrap();
+    agent.start(&["--domain-key", file.to_str().unwrap()]);
+    agent
+}
+
+#[test]
+fn devices_with_different_domain_keys_share_nothing() {
+    let site = Site::new();
+    let (holder, stranger) = (start_with_keys(&site, &[OLD]), start_with_keys(&site, &[NEW]));
+    let [open] = [site.device()].map(|mut device| {
+        device.start(&[]);
+        device
+    });
+    let content = Content::random(80, 10_000);
+    holder.hold(&content);
+    for device in [&stranger, &open] {
+        device.wait_for_peers(2);
+        device.get(&content.path()).assert_fetch(&["nobody-has-it"]);
+    }
+    assert_eq!(holder.metric("p2p_queries_total{kind=\"answered\"}"), 0);
+    assert_eq!(holder.metric("p2p_bytes_total{to=\"peers\"}"), 0);
+}
+
+#[test]
+fn devices_with_the_same_domain_key_share() {
+    let site = Site::new();
+    let (holder, client) = (start_with_keys(&site, &[OLD]), start_with_keys(&site, &[OLD]));
+    let content = Content::random(81, 100_000);
+    holder.hold(&content);
+    client.wait_for_peers(1);
+    client.get(&content.path()).assert_is(&content.bytes);
+}
+
+#[test]
+fn during_a_rotation_devices_with_the_old_the_new_and_both_keys_share() {
+    let site = Site::new();
+    let both = start_with_keys(&site, &[NEW, OLD]);
+    let (not_yet, already) = (start_with_keys(&site, &[OLD]), start_with_keys(&site, &[NEW]));
+    let content = Content::random(82, 100_000);
+    both.hold(&content);
+    for device in [&not_yet, &already] {
+        device.wait_for_peers(2);
+        device.get(&content.path()).assert_is(&content.bytes);
+    }
+}
+
+#[test]
+fn a_guess_at_the_content_is_not_confirmed_without_the_domain_key() {
+    let site = Site::new();
+    let holder = start_with_keys(&site, &[OLD]);
+    let content = Content::random(83, 10_000);
+    holder.hold(&content);
+    let mut neighbour = Neighbour::connect(site.address(), &holder).unwrap();
+    assert_eq!(neighbour.query(&content.keys()).unwrap().err(), Some(404));
+    let domain = DomainKey::parse_file(OLD.as_bytes()).unwrap().remove(0);
+    assert!(neighbour.query(&content.keys_in(&domain)).unwrap().is_ok());
+}

@@ -1,0 +1,227 @@
+//! A peer that takes part in everything, up to the point where it lies.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
+use p2p_agent::content::{NodeId, Standing, State};
+use p2p_agent::exchange::{Answer, PeerRequest};
+use p2p_agent::handshake::Answerer;
+use p2p_agent::http;
+use p2p_agent::keys::{ContentKeys, Proof};
+use p2p_agent::limits::{DATAGRAM_BYTES, HEAD_BYTES, LINK_TTL, PROBE_INTERVAL, RECORD_BYTES};
+use p2p_agent::time::Timestamp;
+use p2p_agent::wire::{Datagram, Echo, Flags, Reply, os_version};
+
+use super::{Content, SOON};
+
+/// What it does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// Nothing.
+    None,
+    /// It says that it has the content and cannot prove that it knows it.
+    WrongProof,
+    /// It accepts connections and never says a word.
+    Silence,
+    /// One bit of its second record is altered on the way.
+    AlteredRecord,
+    /// It sends heartbeats and nothing else.
+    OnlyHeartbeats,
+    /// It gives more than it said it had.
+    TooMuch,
+    /// It breaks off in the middle of the second record.
+    BreaksOff,
+}
+
+/// The peer; it goes with the value.
+pub struct Impostor {
+    takes: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Clone)]
+struct Part {
+    address: Ipv4Addr,
+    port: u16,
+    lie: Lie,
+    keys: ContentKeys,
+    bytes: Arc<Vec<u8>>,
+    takes: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
+}
+
+impl Impostor {
+    /// A peer at `address` that claims to have `content`.
+    pub fn start(address: Ipv4Addr, port: u16, content: &Content, lie: Lie) -> Self {
+        let (takes, over): (Arc<AtomicUsize>, Arc<AtomicBool>) = Default::default();
+        let (keys, bytes) = (content.keys(), Arc::new(content.bytes.clone()));
+        let part = Part { address, port, lie, keys, bytes, takes: takes.clone(), over: over.clone() };
+        let listener = TcpListener::bind((address, port)).unwrap();
+        setsockopt(&listener, sockopt::Ipv4Ttl, &i32::from(LINK_TTL)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let (own, everybody) = (datagrams(address, port), datagrams(Ipv4Addr::new(127, 255, 255, 255), port));
+        let threads = vec![
+            thread::spawn({
+                let part = part.clone();
+                move || part.accept(&listener)
+            }),
+            thread::spawn(move || part.reply(&own, &everybody)),
+        ];
+        Self { takes, over, threads }
+    }
+
+    /// How often somebody tried to take bytes.
+    pub fn takes(&self) -> usize {
+        self.takes.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Impostor {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// As an agent on one loopback address has them.
+fn datagrams(address: Ipv4Addr, port: u16) -> UdpSocket {
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    setsockopt(&socket, sockopt::ReuseAddr, &true).unwrap();
+    bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(address, port))).unwrap();
+    let socket = UdpSocket::from(socket);
+    socket.set_ttl(LINK_TTL.into()).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket
+}
+
+impl Part {
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// Answers probes, so that it becomes a peer.
+    fn reply(&self, own: &UdpSocket, everybody: &UdpSocket) {
+        let mut bytes = [0; DATAGRAM_BYTES];
+        while !self.is_over() {
+            let heard = everybody.recv_from(&mut bytes).or_else(|_| own.recv_from(&mut bytes));
+            let Ok((length, SocketAddr::V4(from))) = heard else {
+                thread::sleep(Duration::from_millis(2));
+                continue;
+            };
+            let Ok(Datagram::Probe(probe)) = Datagram::decode(&bytes[..length]) else { continue };
+            let reply = Reply {
+                node: NodeId([self.address.octets()[3]; 8]),
+                os: os_version("impostor"),
+                interval_ms: u16::try_from(PROBE_INTERVAL.as_millis()).unwrap(),
+                flags: Flags { wired: true, ..Flags::default() },
+                echo: Echo::from(&probe),
+                receive: probe.origin,
+                transmit: Timestamp::from_nanos(probe.origin.as_nanos()),
+            };
+            Datagram::Reply(reply).encode(&mut bytes);
+            let _ = own.send_to(&bytes, (*from.ip(), self.port));
+        }
+    }
+
+    fn accept(&self, listener: &TcpListener) {
+        while !self.is_over() {
+            let Ok((stream, SocketAddr::V4(from))) = listener.accept() else {
+                thread::sleep(Duration::from_millis(2));
+                continue;
+            };
+            stream.set_nonblocking(false).unwrap();
+            stream.set_nodelay(true).unwrap();
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            let part = self.clone();
+            // An end in whatever way is an end.
+            thread::spawn(move || part.serve(stream, *from.ip()).ok());
+        }
+    }
+
+    fn serve(&self, mut stream: TcpStream, from: Ipv4Addr) -> io::Result<()> {
+        let mut answerer = None;
+        let mut pending = Vec::new();
+        loop {
+            let request = loop {
+                let head = http::parse_request(&pending).map_err(io::Error::other)?;
+                let found = head.map(|head| (PeerRequest::parse(&head), head.head_bytes));
+                if let Some((request, length)) = found {
+                    pending.drain(..length);
+                    break request.map_err(io::Error::other)?;
+                }
+                let mut more = [0; HEAD_BYTES];
+                match stream.read(&mut more)? {
+                    0 => return Ok(()),
+                    length => pending.extend_from_slice(&more[..length]),
+                }
+            };
+            if self.lie == Lie::Silence {
+                continue;
+            }
+            match (&request, answerer.take()) {
+                (PeerRequest::Query { .. }, _) => {
+                    let (known, answer) = self.answer(from, &request);
+                    answerer = known;
+                    stream.write_all(&answer.head::<HEAD_BYTES>().unwrap())?;
+                }
+                (PeerRequest::Take { offset, .. }, Some(answerer)) => {
+                    self.takes.fetch_add(1, Ordering::Relaxed);
+                    return self.give(stream, answerer, &request, usize::try_from(*offset).unwrap());
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn answer(&self, from: Ipv4Addr, request: &PeerRequest) -> (Option<Answerer>, Answer) {
+        let Ok(mut answerer) = Answerer::accept(&self.keys, from, self.address, request) else {
+            return (None, Answer::Refused(404));
+        };
+        let size = self.bytes.len() as u64;
+        let (state, size) = (State::Complete, Some(if self.lie == Lie::TooMuch { size - 1 } else { size }));
+        let available = size.unwrap();
+        let standing = Standing { state, size, available, attempt: 1, ..Standing::default() };
+        let answer = match answerer.answer(&self.keys, standing, super::neighbour::fresh()) {
+            Answer::Known { standing, challenge, .. } if self.lie == Lie::WrongProof => {
+                Answer::Known { standing, challenge, proof: Proof([1; 16]) }
+            }
+            answer => answer,
+        };
+        (Some(answerer), answer)
+    }
+
+    fn give(&self, mut stream: TcpStream, answerer: Answerer, take: &PeerRequest, offset: usize) -> io::Result<()> {
+        let granted = answerer.handle_take(&self.keys, take).map_err(|_| io::ErrorKind::InvalidData)?;
+        let (given, mut sealer) = granted.give(&self.keys, super::neighbour::fresh());
+        let size = Some(self.bytes.len() as u64);
+        stream.write_all(&given.head::<HEAD_BYTES>(offset as u64, size).unwrap())?;
+        while self.lie == Lie::OnlyHeartbeats && !self.is_over() {
+            stream.write_all(&sealer.seal(&mut [], false).map_err(io::Error::other)?)?;
+            thread::sleep(Duration::from_millis(100));
+        }
+        let records = self.bytes[offset..].chunks(RECORD_BYTES);
+        let last = records.len().saturating_sub(1);
+        for (number, record) in records.enumerate() {
+            let mut data = record.to_vec();
+            let header = sealer.seal(&mut data, number == last).map_err(io::Error::other)?;
+            if number == 1 && self.lie == Lie::AlteredRecord {
+                data[100] ^= 4;
+            }
+            stream.write_all(&header)?;
+            if number == 1 && self.lie == Lie::BreaksOff {
+                return stream.write_all(&data[..100]);
+            }
+            stream.write_all(&data)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! Peers that are known, asked and listened to, and that do not keep to it: what they cost is bounded and what they say never
+//! reaches a client (behaviours 19, 27, 45, 52).
+
+use std::time::{Duration, Instant};
+
+use p2p_agent::limits::RECORD_BYTES;
+
+use crate::lab::impostor::{Impostor, Lie};
+use crate::lab::local::End;
+use crate::lab::neighbour::Neighbour;
+use crate::lab::{Agent, Content, Site};
+
+/// An agent that knows one peer, which lies like this about the content.
+fn with_liar(lie: Lie) -> (Site, Agent, Impostor, Content) {
+    let site = Site::new();
+    let content = Content::random(110, 300_000);
+    let liar = Impostor::start(site.address(), site.port, &content, lie);
+    let [agent] = [site.device()].map(|mut agent| {
+        agent.start(&[]);
+        agent.wait_for_peers(1);
+        agent
+    });
+    (site, agent, liar, content)
+}
+
+#[test]
+fn the_impostor_of_these_tests_is_believed_when_it_is_honest() {
+    let (_site, agent, honest, content) = with_liar(Lie::None);
+    agent.get(&content.path()).assert_is(&content.bytes);
+    assert_eq!(honest.takes(), 1);
+}
+
+#[test]
+fn a_peer_without_a_proof_of_the_content_is_not_asked_for_it() {
+    let (_site, agent, liar, content) = with_liar(Lie::WrongProof);
+    agent.get(&content.path()).assert_fetch(&["nobody-has-it", "timeout"]);
+    assert_eq!(liar.takes(), 0);
+}
+
+#[test]
+fn peers_that_never_answer_delay_the_advice_by_no_more_than_their_timeout() {
+    let (_site, agent, _liar, content) = with_liar(Lie::Silence);
+    let asked = Instant::now();
+    agent.get(&content.path()).assert_fetch(&["timeout"]);
+    // Two rounds of 300 ms; the rest is for a machine that does much else.
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn an_altered_record_never_reaches_the_client_and_its_peer_is_left() {
+    let (_site, agent, liar, content) = with_liar(Lie::AlteredRecord);
+    let mut reply = agent.get(&content.path());
+    assert_eq!(reply.status, 200);
+    let (body, end) = reply.rest();
+    assert!(body == content.bytes[..RECORD_BYTES], "{} bytes", body.len());
+    assert_eq!(end, End::Cut);
+    assert_eq!(agent.metric("p2p_corrupt_total{what=\"record\"}"), 1);
+    // It is not asked again; the client takes the rest from the internet.
+    let _part = agent.begin_part(&content, RECORD_BYTES);
+    agent.resume(&content.path(), RECORD_BYTES).assert_fetch(&["mac-failed", "nobody-has-it"]);
+    assert_eq!(liar.takes(), 1);
+}
+
+#[test]
+fn with_another_source_the_client_does_not_notice_a_liar() {
+    for lie in [Lie::AlteredRecord, Lie::BreaksOff, Lie::OnlyHeartbeats, Lie::TooMuch, Lie::WrongProof] {
+        let (site, agent, liar, content) = with_liar(lie);
+        let mut honest = site.device();
+        honest.start(&[]);
+        honest.hold(&content);
+        agent.wait_for_peers(2);
+        // The honest one has something to do already, so that the liar is asked first.
+        let kept = Content::random(111, 8 << 20);
+        honest.hold(&kept);
+        let mut reader = Neighbour::connect(site.address(), &honest).unwrap();
+        reader.ask_and_take(&kept.keys(), 0).unwrap().unwrap();
+        let mut reply = agent.get(&format!("{}?size={}", content.path(), content.bytes.len()));
+        assert_eq!(reply.status, 200, "{lie:?}");
+        reply.assert_is(&content.bytes);
+        let asked = if matches!(lie, Lie::WrongProof | Lie::TooMuch) { 0 } else { 1 };
+        assert_eq!(liar.takes(), asked, "{lie:?}");
+    }
+}
+
+#[test]
+fn a_source_that_only_says_that_it_is_alive_is_left_within_its_stall_time() {
+    let (_site, agent, _liar, content) = with_liar(Lie::OnlyHeartbeats);
+    let asked = Instant::now();
+    let mut reply = agent.get(&content.path());
+    let (body, end) = reply.rest();
+    assert!(reply.status == 404 || (body.is_empty() && end == End::Cut));
+    // Promised are 3 s for a source and 6 s for a request that gets no byte.
+    assert!(asked.elapsed() < Duration::from_secs(9), "{:?}", asked.elapsed());
+}

@@ -1,0 +1,133 @@
+//! Several local clients at once.
+
+use std::thread;
+
+use crate::lab::local::End;
+use crate::lab::{Content, Site};
+
+#[test]
+fn a_second_client_of_one_content_reads_along_behind_the_first() {
+    let site = Site::new();
+    let [holder, device] = site.agents_with([&["--max-upload", "1MB"], &[]]);
+    let content = Content::random(50, 1_500_000);
+    holder.hold(&content);
+    let mut first = device.get(&content.path());
+    let mut part = device.begin_part(&content, 0);
+    let body = first.at_least(200_000);
+    part.grow_to(&content, body.len());
+    let mut second = device.get(&format!("{}?size=1500000", content.path()));
+    assert_eq!(second.status, 200);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut have = body.len();
+            loop {
+                let more = first.some();
+                have += more.len();
+                part.grow_to(&content, have);
+                if more.is_empty() {
+                    break;
+                }
+            }
+            assert_eq!(have, content.bytes.len());
+            part.finish();
+        });
+        second.assert_is(&content.bytes);
+    });
+    let sent = holder.metric("p2p_bytes_total{to=\"peers\"}");
+    assert_eq!(sent, 1_500_000, "the content crossed the link once");
+}
+
+#[test]
+fn a_second_client_that_finds_nothing_to_read_along_is_asked_to_wait_not_to_fetch() {
+    let site = Site::new();
+    let [holder, device] = site.agents_with([&["--max-upload", "500kB"], &[]]);
+    let content = Content::random(51, 4 << 20);
+    holder.hold(&content);
+    let mut first = device.get(&content.path());
+    assert_eq!(first.status, 200);
+    first.at_least(1);
+    let second = device.get(&content.path());
+    assert_eq!((second.status, second.field("P2P-Advice")), (503, None));
+    assert!(second.field("Retry-After").is_some());
+}
+
+#[test]
+fn a_fifth_local_transfer_is_asked_to_wait_not_to_fetch() {
+    let site = Site::new();
+    let [holder, device] = site.agents();
+    // More than the buffers between two programs of one device take.
+    let contents: Vec<_> = (60..65).map(|seed| Content::random(seed, 4 << 20)).collect();
+    contents.iter().for_each(|content| holder.hold(content));
+    let mut four: Vec<_> = contents[..4].iter().map(|content| device.get(&content.path())).collect();
+    assert!(four.iter().all(|reply| reply.status == 200));
+    let fifth = device.get(&contents[4].path());
+    assert_eq!((fifth.status, fifth.field("P2P-Advice")), (503, None));
+    assert_eq!(fifth.field("Retry-After").as_deref(), Some("1"));
+    for (reply, content) in four.iter_mut().zip(&contents) {
+        // A slow client delays nobody and loses nothing.
+        reply.assert_is(&content.bytes);
+    }
+    device.get(&contents[4].path()).assert_is(&contents[4].bytes);
+}
+
+#[test]
+fn a_client_that_hangs_up_frees_its_place_and_the_peers_slot() {
+    let site = Site::new();
+    let [holder, device] = site.agents();
+    let content = Content::random(66, 4 << 20);
+    holder.hold(&content);
+    for _ in 0..6 {
+        let mut reply = device.get(&content.path());
+        assert_eq!(reply.status, 200);
+        reply.at_least(100_000);
+        drop(reply);
+        crate::lab::wait_for("the relay is free", || {
+            device.get("/v1/status").text().contains("\"relays_free\":4") && holder.metric("p2p_transfers_active") == 0
+        });
+    }
+    device.get(&content.path()).assert_is(&content.bytes);
+}
+
+#[test]
+fn wrong_bytes_under_a_right_name_never_end_cleanly_and_lead_to_the_internet() {
+    for size in ["", "?size=150000"] {
+        let site = Site::new();
+        let [poisoned, device] = site.agents();
+        let mut content = Content::random(67, 150_000);
+        let name = content.md5.clone();
+        content.bytes[149_999] ^= 1;
+        poisoned.hold_as(&name, &content.bytes);
+        poisoned.wait_until_known(&name, "complete");
+        let target = format!("{}{size}", content.path());
+        let (body, end) = device.get(&target).rest();
+        assert_eq!(end, End::Cut);
+        assert!(body.len() < 150_000, "the last byte is held back");
+        device.get(&target).assert_fetch(&["md5-failed"]);
+        assert_eq!(device.metric("p2p_corrupt_total{what=\"content\"}"), 1);
+        // Also to the own client, from the own directory.
+        let (body, end) = poisoned.get(&target).rest();
+        assert!(body.len() < 150_000 && end == End::Cut);
+    }
+}
+
+#[test]
+fn a_part_with_wrong_bytes_poisons_its_follower_once_and_no_more() {
+    let site = Site::new();
+    let [fetcher, follower] = site.agents();
+    let mut wrong = Content::random(68, 150_000);
+    wrong.bytes[0] ^= 1;
+    let mut part = fetcher.begin_part(&wrong, 100_000);
+    fetcher.report(&format!("content={}&event=fetching&offset=100000&internet=0&size=150000", wrong.md5));
+    fetcher.wait_until_known(&wrong.md5, "fetching");
+    let mut reply = follower.get(&wrong.path());
+    assert_eq!(reply.status, 200);
+    reply.at_least(100_000);
+    part.grow_to(&wrong, 150_000);
+    let (_, end) = reply.rest();
+    assert_eq!(end, End::Cut);
+    // The fetcher finds out, too, and drops its part.
+    std::fs::remove_file(part.path()).unwrap();
+    let told = fetcher.report(&format!("content={}&event=verify-failed&offset=0&internet=150000", wrong.md5));
+    assert_eq!(told.status, 200);
+    follower.get(&wrong.path()).assert_fetch(&["md5-failed", "elected"]);
+}

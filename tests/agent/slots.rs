@@ -1,0 +1,143 @@
+//! Twenty transfers, four for each address, and what becomes of one more (behaviour 57).
+
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use p2p_agent::limits::{SLOT_DISPLACED_AFTER, SLOTS, SLOTS_PER_ADDRESS};
+
+use crate::lab::neighbour::Neighbour;
+use crate::lab::{Agent, Content, SOON, Site, wait_for};
+
+/// More than the buffers between two devices take, so that a transfer that nobody reads stays one.
+fn large() -> Content {
+    Content::random(100, 8 << 20)
+}
+
+/// A transfer that nobody reads.
+fn idle_transfer(own: Ipv4Addr, agent: &Agent, content: &Content) -> Result<Neighbour, u16> {
+    let mut neighbour = Neighbour::connect(own, agent).unwrap();
+    neighbour.ask_and_take(&content.keys(), 0).unwrap().map(|_| neighbour)
+}
+
+#[test]
+fn the_twenty_first_transfer_is_refused_at_once_and_told_when_to_come_back() {
+    let site = Site::new();
+    let [holder] = site.agents();
+    let content = large();
+    holder.hold(&content);
+    let addresses: Vec<_> = (0..SLOTS / SLOTS_PER_ADDRESS).map(|_| site.address()).collect();
+    let mut transfers: Vec<_> = (0..SLOTS)
+        .map(|number| idle_transfer(addresses[number % addresses.len()], &holder, &content).ok().unwrap())
+        .collect();
+    assert_eq!(holder.metric("p2p_transfers_active"), SLOTS as u64);
+
+    let mut late = Neighbour::connect(site.address(), &holder).unwrap();
+    let (asker, standing) = late.query(&content.keys()).unwrap().ok().unwrap();
+    assert_eq!(usize::from(standing.active), SLOTS, "the answer says how busy it is");
+    let asked = Instant::now();
+    let take = late.take(&content.keys(), asker, 0).unwrap();
+    assert_eq!(take.err(), Some(503));
+    assert!(asked.elapsed() < Duration::from_secs(2), "refused, not queued: {:?}", asked.elapsed());
+    assert_eq!(holder.metric("p2p_transfers_total{result=\"refused\"}"), 1);
+
+    // One goes, one comes.
+    drop(transfers.pop());
+    wait_for("a slot is free again", || idle_transfer(site.address(), &holder, &content).is_ok());
+}
+
+#[test]
+fn one_address_holds_four_slots() {
+    let site = Site::new();
+    let [holder] = site.agents();
+    let content = large();
+    holder.hold(&content);
+    let (own, other) = (site.address(), site.address());
+    let transfers: Vec<_> = (0..SLOTS_PER_ADDRESS).map(|_| idle_transfer(own, &holder, &content)).collect();
+    assert!(transfers.iter().all(Result::is_ok));
+    // They have just begun; a machine that stands still for a second would show a fifth that displaces the first.
+    let fifth = idle_transfer(own, &holder, &content);
+    assert_eq!(fifth.err(), Some(503));
+    assert!(idle_transfer(other, &holder, &content).is_ok(), "others are not affected");
+}
+
+#[test]
+fn a_fail_over_displaces_the_own_oldest_stalled_transfer_and_nobody_elses() {
+    let site = Site::new();
+    let [holder] = site.agents();
+    let content = large();
+    holder.hold(&content);
+    let (own, other) = (site.address(), site.address());
+    let started = Instant::now();
+    let foreign = idle_transfer(other, &holder, &content).ok().unwrap();
+    let mut oldest = idle_transfer(own, &holder, &content).ok().unwrap();
+    let rest: Vec<_> = (1..SLOTS_PER_ADDRESS).map(|_| idle_transfer(own, &holder, &content).ok().unwrap()).collect();
+    // A device whose source died asks again and again; from the moment its old transfers count as stalled there is room.
+    let (mut next, opener) = loop {
+        let mut next = Neighbour::connect(own, &holder).unwrap();
+        match next.ask_and_take(&content.keys(), 0).unwrap() {
+            Ok(opener) => break (next, opener),
+            Err(status) => assert_eq!((status, started.elapsed() < SOON), (503, true)),
+        }
+        thread::sleep(Duration::from_millis(200));
+    };
+    assert!(started.elapsed() >= SLOT_DISPLACED_AFTER);
+    assert!(next.receive(opener).unwrap() == content.bytes);
+    // The displaced one ends early.
+    let read = oldest.everything_or_reset();
+    assert!(read < content.bytes.len(), "{read} bytes");
+    assert_eq!(holder.metric("p2p_transfers_active"), 4, "the others go on");
+    drop((foreign, rest));
+}
+
+#[test]
+fn a_reader_that_takes_nothing_loses_its_slot() {
+    let site = Site::new();
+    let [holder] = site.agents();
+    let content = large();
+    holder.hold(&content);
+    let _reader = idle_transfer(site.address(), &holder, &content).ok().unwrap();
+    assert_eq!(holder.metric("p2p_transfers_active"), 1);
+    wait_for("the slot is free", || holder.metric("p2p_transfers_active") == 0);
+}
+
+#[test]
+fn a_device_whose_sources_are_all_busy_waits_for_a_slot() {
+    let site = Site::new();
+    let [holder, client] = site.agents();
+    let content = large();
+    holder.hold(&content);
+    let addresses: Vec<_> = (0..SLOTS / SLOTS_PER_ADDRESS).map(|_| site.address()).collect();
+    let transfers: Vec<_> = (0..SLOTS)
+        .map(|number| idle_transfer(addresses[number % addresses.len()], &holder, &content).ok().unwrap())
+        .collect();
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| client.get(&content.path()));
+        thread::sleep(Duration::from_millis(1_500));
+        drop(transfers);
+        let mut reply = asked.join().unwrap();
+        assert_eq!(reply.status, 200);
+        reply.assert_is(&content.bytes);
+    });
+}
+
+#[test]
+fn when_every_source_stays_busy_the_client_is_told_so() {
+    let site = Site::new();
+    let [holder, client] = site.agents();
+    let content = large();
+    holder.hold(&content);
+    let addresses: Vec<_> = (0..SLOTS / SLOTS_PER_ADDRESS).map(|_| site.address()).collect();
+    // Readers that read a little now and then keep their slots.
+    let mut transfers: Vec<_> = (0..SLOTS)
+        .map(|number| idle_transfer(addresses[number % addresses.len()], &holder, &content).ok().unwrap())
+        .collect();
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| client.get(&content.path()));
+        while !asked.is_finished() {
+            transfers.iter_mut().for_each(|transfer| transfer.sip(100_000));
+            thread::sleep(Duration::from_millis(300));
+        }
+        asked.join().unwrap().assert_fetch(&["all-busy"]);
+    });
+}

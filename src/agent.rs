@@ -311,6 +311,11 @@ impl Agent {
         Some(self.want_mut(id)?.poll(now, peers, settled_at))
     }
 
+    /// Whether a round of queries need not wait long for further answers: this one comes from a source.
+    pub fn is_enough(&self, now: Instant, id: PublicId, answered: &Answered) -> bool {
+        self.want(id).is_some_and(|want| want.is_enough(now, answered))
+    }
+
     /// A query round for a want is over.
     pub fn handle_round(&mut self, now: Instant, id: PublicId, round: Round, answers: &[Answered]) {
         let condition = self.condition(now);

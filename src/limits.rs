@@ -111,6 +111,8 @@ pub const CLOCK_PRECISION: Duration = Duration::from_micros(2);
 
 /// How long an answer is awaited, on top of the measured round trip.
 pub const QUERY_TIMEOUT: Duration = Duration::from_millis(300);
+/// A round goes on for this once a source has answered: the others answer as fast, or are gone.
+pub const ROUND_GRACE: Duration = Duration::from_millis(40);
 /// From the first byte of a head to its last.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// A kept-alive connection without a request is closed after this.

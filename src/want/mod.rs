@@ -293,6 +293,12 @@ impl Want {
         }
     }
 
+    /// Whether this answer alone lets the round end soon. Who fetches wants to hear from everybody.
+    pub fn is_enough(&self, now: Instant, answered: &Answered) -> bool {
+        let fetches = matches!(self.phase, Phase::Hold { .. });
+        !fetches && self.is_known_source(answered) && !self.avoided.contains(now, answered.peer)
+    }
+
     /// A query round is over; `answers` are the proven ones.
     pub fn handle_round(
         &mut self,

@@ -4,7 +4,7 @@
 use p2p_agent::agent::{Agent, Held, Hint, Refused};
 use p2p_agent::exchange::{Answer, PeerRequest};
 use p2p_agent::handshake::Answerer;
-use p2p_agent::limits::{DATAGRAM_BYTES, FETCH_BEACON, HEARTBEAT, LEASE_STALL, RELAYS, SOURCE_STALL};
+use p2p_agent::limits::{DATAGRAM_BYTES, FETCH_BEACON, HEARTBEAT, LEASE_STALL, RELAYS, ROUND_GRACE, SOURCE_STALL};
 use p2p_agent::random::Random;
 use p2p_agent::slots::Admission;
 use p2p_agent::time::Instant;
@@ -312,8 +312,11 @@ impl World {
                 if let Some(Ok(standing)) =
                     answer.map(|answer| asker.handle_answer(&self.contents[content].keys, &answer))
                 {
-                    look.answers.push(Answered { peer: address(peer), standing, wired, delay });
+                    let answered = Answered { peer: address(peer), standing, wired, delay };
+                    look.answers.push(answered);
+                    self.hurry(node, content, ask, &answered);
                 }
+                let look = &self.nodes[node].files[content].look;
                 if look.pending.is_empty() {
                     self.end_look(node, content);
                 }
@@ -323,6 +326,7 @@ impl World {
                     let peers = self.nodes[node].agent.discovery.peers();
                     peers.get(ETH, address(peer)).map(|peer| (peer.flags.wired, peer.delay().unwrap_or_default()))
                 };
+                let mut proven = None;
                 let file = &mut self.nodes[node].files[content];
                 if file.serial != serial {
                     return;
@@ -339,7 +343,9 @@ impl World {
                         let (_, mut asker) = pending.remove(place);
                         if let Ok(standing) = asker.handle_answer(&self.contents[content].keys, &answer) {
                             let (wired, delay) = wired_and_delay.unwrap_or_default();
-                            answers.push(Answered { peer: address(peer), standing, wired, delay });
+                            let answered = Answered { peer: address(peer), standing, wired, delay };
+                            answers.push(answered);
+                            proven = Some(answered);
                         } else {
                             *unknown += 1;
                         }
@@ -348,8 +354,32 @@ impl World {
                 let done = matches!(&self.nodes[node].files[content].relay, Relay::Round { pending, .. } if pending.is_empty());
                 if done {
                     self.end_round(node, content);
+                } else if let Some(answered) = proven {
+                    self.hurry(node, content, ask, &answered);
                 }
             }
+        }
+    }
+
+    /// A source has answered: the round does not wait long for the others.
+    fn hurry(&mut self, node: usize, content: usize, ask: Ask, answered: &Answered) {
+        let id = self.contents[content].keys.id();
+        if self.nodes[node].agent.is_enough(self.local(node), id, answered) {
+            self.after(ROUND_GRACE.as_micros() as Us, Event::Enough { node, content, ask });
+        }
+    }
+
+    pub fn enough(&mut self, node: usize, content: usize, ask: Ask) {
+        let file = &mut self.nodes[node].files[content];
+        match ask {
+            Ask::Round(serial) if file.serial == serial && matches!(file.relay, Relay::Round { .. }) => {
+                self.end_round(node, content);
+            }
+            Ask::Look(serial) if file.look.serial == serial && !file.look.pending.is_empty() => {
+                file.look.pending.clear();
+                self.end_look(node, content);
+            }
+            _ => {}
         }
     }
 

@@ -111,6 +111,8 @@ pub const CLOCK_PRECISION: Duration = Duration::from_micros(2);
 
 /// How long an answer is awaited, on top of the measured round trip.
 pub const QUERY_TIMEOUT: Duration = Duration::from_millis(300);
+/// A round goes on for this once a source has answered: the others answer as fast, or are gone.
+pub const ROUND_GRACE: Duration = Duration::from_millis(40);
 /// From the first byte of a head to its last.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// A kept-alive connection without a request is closed after this.
@@ -131,6 +133,8 @@ pub const SLOT_DISPLACED_AFTER: Duration = Duration::from_secs(1);
 pub const LOCAL_STALL: Duration = Duration::from_secs(30);
 /// A local request may wait this long in all without received bytes; then the internet (promise 3).
 pub const WAIT_WITHOUT_BYTES: Duration = Duration::from_secs(6);
+/// Whoever has waited so long so often for others goes alone and yields to nobody any more.
+pub const WAITS_IN_VAIN: u8 = 2;
 /// Peers avoided per content: more than ever fail at once on a site; the soonest forgiven makes room.
 pub const AVOIDED: usize = 16;
 /// Peers remembered per content that contributed to what the client has: whom to blame if it is wrong.
@@ -157,6 +161,8 @@ pub const WANTER_PATIENCE: Duration = Duration::from_millis(1_500);
 pub const LEASE_STALL: Duration = Duration::from_secs(3);
 /// Rates are measured over this: longer than the bursts of socket buffers, shorter than anybody's patience.
 pub const RATE_WINDOW: Duration = Duration::from_millis(250);
+/// Bytes per second from which on a link is no reason to let another device fetch: 100 Mbit/s.
+pub const FAST_LINK: u64 = 12_500_000;
 /// A source takes another follower while its upload is below this part of the best rate that its link has shown (design section 7).
 pub const ADMIT_BELOW_PERCENT: u32 = 55;
 /// Who finds every source fed to its speed asks again after this for each better placed device that waits, too: about

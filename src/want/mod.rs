@@ -25,10 +25,10 @@ use crate::content::{NodeId, Standing, State};
 use crate::keys::ContentKeys;
 use crate::limits::{
     CLAIM_BEACONS, CONTRIBUTORS, FETCH_BEACON, HINT_INTERVAL, LAST_ATTEMPT, LEASE_STALL, LOST_LEASE, QUEUE_PATIENCE,
-    QUEUE_STEP, REASON_MEMORY, WAIT_JITTER, WAIT_ROUND, WAIT_WITHOUT_BYTES,
+    QUEUE_STEP, REASON_MEMORY, WAIT_JITTER, WAIT_ROUND, WAIT_WITHOUT_BYTES, WAITS_IN_VAIN,
 };
 use crate::random::Random;
-use crate::rank::{STEP_BYTES, Standpoint};
+use crate::rank::{STEP_BYTES, Standpoint, link, steps};
 use crate::time::{Duration, Instant};
 use pace::Pace;
 pub use rival::Rivals;
@@ -145,6 +145,8 @@ pub struct Condition {
     pub may_fetch: bool,
     /// It is wired.
     pub wired: bool,
+    /// The class of its link's speed, [`crate::rank::speed`].
+    pub speed: u8,
     /// Contents it fetches now.
     pub fetching: u8,
 }
@@ -196,6 +198,12 @@ pub struct Want {
     announced: u32,
     announce_at: Instant,
     pace: Pace,
+    /// Since when every source is fed to its speed.
+    queued_at: Option<Instant>,
+    /// Waits that ended without a byte.
+    dried: u8,
+    /// A device with a better link is to fetch instead.
+    stepping_back: bool,
     /// A better fetcher was found; the own client has not heard of it yet.
     yielding: bool,
 }
@@ -225,6 +233,9 @@ impl Want {
             announced: 0,
             announce_at: Instant::FAR,
             pace: Pace::default(),
+            queued_at: None,
+            dried: 0,
+            stepping_back: false,
             yielding: false,
         }
     }
@@ -282,6 +293,12 @@ impl Want {
         }
     }
 
+    /// Whether this answer alone lets the round end soon. Who fetches wants to hear from everybody.
+    pub fn is_enough(&self, now: Instant, answered: &Answered) -> bool {
+        let fetches = matches!(self.phase, Phase::Hold { .. });
+        !fetches && self.is_known_source(answered) && !self.avoided.contains(now, answered.peer)
+    }
+
     /// A query round is over; `answers` are the proven ones.
     pub fn handle_round(
         &mut self,
@@ -312,7 +329,8 @@ impl Want {
             // Other devices that look for a source, too: with them a chain forms.
             let company = |answer: &&Answered| answer.standing.state == State::Wanting;
             let elsewhere = answers().any(|answer| others(&answer) || company(&answer));
-            let alternative = elsewhere && now.since(self.dry_since) < QUEUE_PATIENCE;
+            let queued = self.queued_at.is_none_or(|at| now.since(at) < QUEUE_PATIENCE);
+            let alternative = elsewhere && queued;
             self.enter(now, Phase::Follow { peer: source.peer, alternative });
             return;
         }
@@ -327,12 +345,16 @@ impl Want {
             return;
         }
         // A fetcher and, for who merely wants, a claimant go first whatever their rank: the lease is theirs unless they yield.
-        let taken = self.rivals.best(now, &[State::Fetching]).is_some();
-        let claimant = self.rivals.best(now, &[State::Claiming]).is_some_and(|(_, s)| !claimed || s.rank > own);
-        let wanter = !claimed && self.rivals.any_above(now, &[State::Wanting], own);
+        let best = |states: &[State]| self.rivals.best(now, states, |peer, standing| self.counts(now, peer, standing));
+        let taken = best(&[State::Fetching]).is_some();
+        let claimant = best(&[State::Claiming]).is_some_and(|(_, s)| !claimed || s.rank > own);
+        let wanter = !claimed && best(&[State::Wanting]).is_some_and(|(_, s)| s.rank > own);
         // A source that is only avoided for a moment is worth waiting for.
         let resting = answers().any(|answer| answer.is_source(self.offset, self.attempt)) && self.trouble_is_brief();
-        if taken || claimant || wanter || resting || !condition.may_fetch && self.rivals.any(now) {
+        // Those for whom this device stepped back still have to notice.
+        let heirs = |answer: &Answered| link(answer.standing.rank) > link(own) && answer.standing.state != State::Idle;
+        let stepping_back = self.stepping_back && answers().any(heirs);
+        if taken || claimant || wanter || resting || stepping_back || !condition.may_fetch && self.rivals.any(now) {
             let jitter = random.below(WAIT_JITTER.as_micros() as u64);
             self.enter(now, Phase::Wait { until: now + WAIT_ROUND + Duration::from_micros(jitter) });
         } else if !claimed {
@@ -354,6 +376,7 @@ impl Want {
             self.pace.handle_bytes(now, offset - self.offset);
             self.offset = offset;
             self.dry_since = now;
+            self.queued_at = None;
             self.trouble = None;
         }
     }
@@ -374,7 +397,10 @@ impl Want {
         self.avoided.handle_end(now, peer, end);
         self.trouble = match end {
             SourceEnd::Finished | SourceEnd::Exhausted | SourceEnd::Slow => self.trouble,
-            SourceEnd::Busy => Some(Reason::AllBusy),
+            SourceEnd::Busy => {
+                self.queued_at.get_or_insert(now);
+                Some(Reason::AllBusy)
+            }
             SourceEnd::Cut | SourceEnd::Stalled => Some(Reason::Stalled),
             SourceEnd::Corrupt => Some(Reason::MacFailed),
         };
@@ -383,13 +409,15 @@ impl Want {
         }
     }
 
-    /// All bytes came and were not the content: nobody who had a part in it is asked again for a while, the next request
-    /// starts from nothing, and no prefix of the first attempt counts any more.
+    /// All bytes came and were not the content: the next request starts from nothing, and only who knows of the failure is a source
+    /// any more. Most of those who had a part in it were deceived alike and begin anew; who has a part in a second one is
+    /// not asked again for a while.
     pub fn handle_content_failed(&mut self, now: Instant) {
         if let Phase::Follow { peer, .. } = self.phase {
             self.handle_contributor(peer);
         }
-        for peer in core::mem::take(&mut self.contributors) {
+        let contributors = core::mem::take(&mut self.contributors);
+        for peer in contributors.into_iter().filter(|_| self.attempt >= LAST_ATTEMPT) {
             self.avoided.handle_end(now, peer, SourceEnd::Corrupt);
         }
         self.attempt = LAST_ATTEMPT;
@@ -425,11 +453,21 @@ impl Want {
                 true
             }
             // Of two fetchers the better placed goes on; anybody else takes over only when it is a whole step ahead.
-            Phase::Hold { .. } if !self.avoided.contains(now, peer) => {
+            Phase::Hold { .. } if self.counts(now, peer, &standing) && self.dried < WAITS_IN_VAIN => {
                 let ahead = standing.available >= self.offset + STEP_BYTES && standing.attempt >= self.attempt;
                 let better = standing.state == State::Fetching && standing.rank > own && self.rivals.lives(now, peer);
-                if ahead && standing.state != State::Idle || better {
-                    self.yielding = true;
+                // A slow link or the air holds everybody up: whoever has a better one and most of the bytes takes over.
+                let relieves = standing.state == State::Wanting || standing.state == State::Partial;
+                let near = standing.available + STEP_BYTES >= self.offset && standing.attempt == self.attempt;
+                let relieved =
+                    relieves && near && link(standing.rank) > link(own) && self.told && self.lost_at.is_none();
+                if relieved {
+                    self.lost_at = Some(now);
+                }
+                if ahead && standing.state != State::Idle || better || relieved {
+                    // The followers of one that steps back have to look for another source, and so for another fetcher.
+                    self.yielding = !relieved;
+                    self.stepping_back = relieved;
                     self.enter(now, Phase::Over);
                 }
                 false
@@ -466,7 +504,7 @@ impl Want {
         }
     }
 
-    /// What the look showed: whom to follow instead, if anybody.
+    /// What the look showed: whom to follow instead, if anybody. After a refusal the same answers show the next one.
     pub fn handle_look(
         &mut self,
         now: Instant,
@@ -480,9 +518,17 @@ impl Want {
             }
             return None;
         };
-        let others = answers.iter().filter(|answer| answer.peer != peer);
+        let others = || answers.iter().filter(|answer| answer.peer != peer);
         let offset = self.offset.saturating_add(self.pace.worth(now));
-        choose(others, offset, self.attempt, &self.avoided, now, random).map(|better| better.peer)
+        if let Some(better) = choose(others(), offset, self.attempt, &self.avoided, now, random) {
+            return Some(better.peer);
+        }
+        // Nobody is far ahead, but the source is crowded: behind the next one ahead that feeds fewer all go faster.
+        let active = |answer: &&Answered| answer.standing.active;
+        let crowd = answers.iter().find(|answer| answer.peer == peer).as_ref().map_or(0, active);
+        let freer = |answer: &&Answered| answer.standing.active + 1 < crowd && self.is_known_source(answer);
+        let open = others().filter(freer).filter(|answer| !self.avoided.contains(now, answer.peer));
+        open.min_by_key(|answer| answer.standing.available).map(|next| next.peer)
     }
 
     /// The better source granted the bytes, or refused them.
@@ -493,10 +539,8 @@ impl Want {
                 self.avoided.handle_end(now, peer, SourceEnd::Slow);
                 self.enter(now, Phase::Follow { peer: to, alternative: true });
             }
-            Err(end) => {
-                self.avoided.handle_end(now, to, end);
-                self.pace.handle_refused(now);
-            }
+            Err(SourceEnd::Busy) => self.avoided.handle_end(now, to, SourceEnd::Slow),
+            Err(end) => self.avoided.handle_end(now, to, end),
         }
     }
 
@@ -581,6 +625,7 @@ impl Want {
             may_fetch: condition.may_fetch && !lost,
             offset: self.offset,
             wired: condition.wired,
+            speed: condition.speed,
             fetching: condition.fetching,
             tie_break: self.tie_break,
         };
@@ -604,7 +649,8 @@ impl Want {
 
     /// Whether bytes may still come: a follower of this node's `.part` waits for them.
     pub fn is_live(&self) -> bool {
-        matches!(self.phase, Phase::Follow { .. } | Phase::Hold { .. }) || self.served || self.yielding
+        let waits = (self.served || self.yielding) && !self.stepping_back;
+        matches!(self.phase, Phase::Follow { .. } | Phase::Hold { .. }) || waits
     }
 
     /// Whether this node fetches the content from the internet.
@@ -631,6 +677,14 @@ impl Want {
     /// Since when the entry is at rest, so that it may be dropped to make room; None while it is not.
     pub fn idle_since(&self) -> Option<Instant> {
         (!self.served && self.phase == Phase::Over).then_some(self.changed_at)
+    }
+
+    /// Whether a rival is to be waited for or yielded to. Who fell silent lately is not, nor who is far behind: it would bring nothing
+    /// for a while; nor who claims a rank beyond its bytes, which could not be overtaken.
+    fn counts(&self, now: Instant, peer: Ipv4Addr, standing: &Standing) -> bool {
+        let near = standing.available.saturating_add(STEP_BYTES) >= self.offset;
+        let honest = u64::from(steps(standing.rank)) <= standing.available / STEP_BYTES;
+        near && honest && !self.avoided.is_distrusted(now, peer)
     }
 
     fn is_known_source(&self, answer: &Answered) -> bool {
@@ -660,6 +714,7 @@ impl Want {
         }
         if matches!(phase, Phase::Follow { .. } | Phase::Hold { .. }) {
             self.pace.handle_start(now);
+            self.stepping_back = false;
         }
         self.phase = phase;
         self.changed_at = now;

@@ -72,7 +72,8 @@ fn scenarios() -> Vec<Scenario> {
         Scenario { name: "rough-10", kind: Kind::Rough, ..PLAIN },
         Scenario { name: "split-10", kind: Kind::Split, ..PLAIN },
         Scenario { name: "replays-10", kind: Kind::Replays, ..PLAIN },
-        // Not yet: Scenario { name: "rotten-holder-10", kind: Kind::Rotten, ..PLAIN }, and Stalls likewise.
+        Scenario { name: "rotten-holder-10", kind: Kind::Rotten, ..PLAIN },
+        Scenario { name: "stalls-with-keys-10", kind: Kind::Stalls, ..PLAIN },
         Scenario { name: "size-unknown-10", kind: Kind::SizeUnknown, ..PLAIN },
         Scenario { name: "together-200", n: 200, weight: 1, ..PLAIN },
     ]

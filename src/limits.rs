@@ -117,6 +117,8 @@ pub const ROUND_GRACE: Duration = Duration::from_millis(40);
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// A kept-alive connection without a request is closed after this.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same on the local socket, whose few places serve many short-lived programs.
+pub const LOCAL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A source that has nothing new says so this often, with an empty record.
 pub const HEARTBEAT: Duration = Duration::from_millis(500);
 /// From a growing file at least this much is sent at once ...

@@ -288,9 +288,6 @@ impl Relay<'_> {
     }
 
     async fn records(&mut self, stream: &mut Async<UnixStream>, taken: &mut Taken) -> End {
-        if self.body.begin(stream, self.size).await.is_err() {
-            return End::Dropped;
-        }
         let mut grown_at = clock::now();
         let mut look = None;
         loop {
@@ -327,7 +324,12 @@ impl Relay<'_> {
                     return End::Wrong;
                 }
             }
-            if self.body.write(stream, data).await.is_err() {
+            // The head goes out with the first good bytes: until then a proper answer is still possible.
+            let sent = async {
+                self.body.begin(stream, self.size).await?;
+                self.body.write(stream, data).await
+            };
+            if sent.await.is_err() {
                 return End::Dropped;
             }
             self.offset = end;

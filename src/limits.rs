@@ -207,6 +207,8 @@ pub const LINK_TTL: u8 = 255;
 pub const LOWER_EFFORT_TOS: u8 = 0x04;
 /// Queueing priority of everything sent: bulk, the last band of the kernel's default queue (tc-prio(8)).
 pub const BULK_PRIORITY: u8 = 2;
+/// A neighbour that acknowledges nothing for this long is gone; twice the patience with a reader.
+pub const GONE_AFTER: Duration = Duration::from_secs(10);
 /// Send and receive buffer of a TCP connection as asked for; the kernel doubles it. Two records, or 1 Gbit/s at 1 ms;
 /// a fixed size bounds the kernel's memory where its own tuning would grow to 6 MiB per connection.
 pub const TCP_BUFFER_BYTES: u32 = 131_072;

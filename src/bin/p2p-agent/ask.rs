@@ -38,6 +38,12 @@ pub struct Line {
     peer: Ipv4Addr,
 }
 
+impl Drop for Line {
+    fn drop(&mut self) {
+        tcp::part(self.stream.get_ref());
+    }
+}
+
 /// Idle connections that wait for the next query; the oldest makes room.
 #[derive(Default)]
 pub struct Pool {

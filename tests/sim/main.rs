@@ -22,7 +22,6 @@ use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use node::Us;
 use scenario::{Kind, Outcome, Scenario};
 use world::S;
 

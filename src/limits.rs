@@ -172,8 +172,8 @@ pub const ADMIT_BELOW_PERCENT: u32 = 55;
 pub const QUEUE_STEP: Duration = Duration::from_millis(25);
 /// Who found no source with bandwidth for this long is admitted wherever there is a slot.
 pub const QUEUE_PATIENCE: Duration = Duration::from_millis(2_500);
-/// A follower looks for another source when it is slower than this part of the front.
-pub const MOVE_BELOW_PERCENT: u32 = 50;
+/// A follower looks for another source when it is slower than this part of the front: also when two share one source.
+pub const MOVE_BELOW_PERCENT: u32 = 60;
 /// ... and when that puts it this far behind, or would: what is near enough needs no other source.
 pub const MOVE_GAP: Duration = Duration::from_millis(300);
 /// A new source is judged after this. Looks that bring nothing double it ...

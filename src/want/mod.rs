@@ -326,8 +326,8 @@ impl Want {
         };
         if let Some(source) = choose(answers(), self.offset, self.attempt, &self.avoided, now, random) {
             let others = |answer: &&Answered| answer.peer != source.peer && self.is_known_source(answer);
-            // Other devices that look for a source, too: with them a chain forms.
-            let company = |answer: &&Answered| answer.standing.state == State::Wanting;
+            // Other devices that look for a source, or have just found one: with them a chain forms.
+            let company = |answer: &&Answered| matches!(answer.standing.state, State::Wanting | State::Idle);
             let elsewhere = answers().any(|answer| others(&answer) || company(&answer));
             let queued = self.queued_at.is_none_or(|at| now.since(at) < QUEUE_PATIENCE);
             let alternative = elsewhere && queued;

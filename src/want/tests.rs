@@ -55,9 +55,18 @@ fn fetching_want() -> Want {
 #[test]
 fn a_holder_is_followed_after_one_round() {
     let mut want = want();
-    let step = round(&mut want, START, &[says(2, State::Complete, 100, WORST), says(3, State::Idle, 0, WORST)]);
+    let step = round(&mut want, START, &[says(2, State::Complete, 100, WORST)]);
     assert_eq!(step, Step::Follow { peer: peer(2), alternative: false });
     assert_eq!(want.size(), Some(100));
+}
+
+#[test]
+fn who_has_company_can_wait_for_a_chain() {
+    // One that has just found a source has nothing yet, but will.
+    for state in [State::Idle, State::Wanting] {
+        let step = round(&mut want(), START, &[says(2, State::Complete, 100, WORST), says(3, state, 0, WORST)]);
+        assert_eq!(step, Step::Follow { peer: peer(2), alternative: true });
+    }
 }
 
 #[test]

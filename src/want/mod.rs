@@ -15,141 +15,29 @@
 //!
 //! [`Want::poll`] says what to do next; one of the `handle_*` methods says what came of it; then `poll` again.
 
+mod lease;
+mod look;
 mod pace;
+mod reason;
 mod rival;
 mod source;
+mod step;
 
 use core::net::Ipv4Addr;
 
-use crate::content::{NodeId, Standing, State};
+use crate::content::{NodeId, State};
 use crate::keys::ContentKeys;
 use crate::limits::{
-    CLAIM_BEACONS, CONTRIBUTORS, FETCH_BEACON, HINT_INTERVAL, LAST_ATTEMPT, LEASE_STALL, LOST_LEASE, QUEUE_PATIENCE,
-    QUEUE_STEP, REASON_MEMORY, WAIT_JITTER, WAIT_ROUND, WAIT_WITHOUT_BYTES, WAITS_IN_VAIN,
+    CONTRIBUTORS, LAST_ATTEMPT, QUEUE_PATIENCE, QUEUE_STEP, REASON_MEMORY, WAIT_JITTER, WAIT_ROUND, WAIT_WITHOUT_BYTES,
 };
 use crate::random::Random;
-use crate::rank::{STEP_BYTES, Standpoint, link, steps};
+use crate::rank::link;
 use crate::time::{Duration, Instant};
 use pace::Pace;
+pub use reason::Reason;
 pub use rival::Rivals;
 pub use source::{Answered, Avoided, SourceEnd, choose};
-
-/// Why the bytes come from the internet and not from peers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    /// No peer is known.
-    NoPeers,
-    /// Peers are there, none has or wants it.
-    NobodyHasIt,
-    /// This device fetches it for the site.
-    Elected,
-    /// Every source is at its 20 transfers.
-    AllBusy,
-    /// The sources or the fetcher stopped moving.
-    Stalled,
-    /// Records were altered on the way.
-    MacFailed,
-    /// The whole did not have its MD5.
-    Md5Failed,
-    /// Peers did not answer in time.
-    Timeout,
-    /// P2P is switched off.
-    Disabled,
-}
-
-impl Reason {
-    /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 9] = [
-        Self::NoPeers,
-        Self::NobodyHasIt,
-        Self::Elected,
-        Self::AllBusy,
-        Self::Stalled,
-        Self::MacFailed,
-        Self::Md5Failed,
-        Self::Timeout,
-        Self::Disabled,
-    ];
-
-    /// The word in `P2P-Reason` and in the counters.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoPeers => "no-peers",
-            Self::NobodyHasIt => "nobody-has-it",
-            Self::Elected => "elected",
-            Self::AllBusy => "all-busy",
-            Self::Stalled => "stalled",
-            Self::MacFailed => "mac-failed",
-            Self::Md5Failed => "md5-failed",
-            Self::Timeout => "timeout",
-            Self::Disabled => "disabled",
-        }
-    }
-
-    /// One sentence for a person.
-    pub const fn sentence(self) -> &'static str {
-        match self {
-            Self::NoPeers => "No other device of this site answers.",
-            Self::NobodyHasIt => "Other devices are there, but none of them has this content.",
-            Self::Elected => "This device fetches the content for the whole site.",
-            Self::AllBusy => "Every device that has the content is serving as many others as it can.",
-            Self::Stalled => "The devices that have the content stopped sending it.",
-            Self::MacFailed => "What other devices sent was altered on the way and has been dropped.",
-            Self::Md5Failed => "What other devices sent was not the content that its name promises.",
-            Self::Timeout => "Other devices did not answer in time.",
-            Self::Disabled => "P2P is switched off on this device.",
-        }
-    }
-}
-
-/// What to do next for a want.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Step {
-    /// Ask every peer, then call [`Want::handle_round`].
-    Query,
-    /// Take the content from this peer, from the own offset on; report [`Want::handle_progress`] and [`Want::handle_source_end`].
-    Follow {
-        /// Whom to ask.
-        peer: Ipv4Addr,
-        /// Whether this device can go elsewhere or wait. Who cannot is admitted wherever there is a slot.
-        alternative: bool,
-    },
-    /// Nothing before this instant, unless something is heard.
-    Wait {
-        /// When to poll again at the latest.
-        until: Instant,
-    },
-    /// The client takes it from the internet.
-    Fetch {
-        /// Told to the client and counted.
-        reason: Reason,
-    },
-}
-
-/// What the round found, besides the answers themselves.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Round {
-    /// Peers asked.
-    pub asked: usize,
-    /// Peers that gave no answer in time.
-    pub silent: usize,
-}
-
-/// What the node is, as far as its rank goes.
-#[derive(Clone, Copy, Debug)]
-pub struct Condition {
-    /// Its timers are late.
-    pub starved: bool,
-    /// It may use the uplink.
-    pub may_fetch: bool,
-    /// It is wired.
-    pub wired: bool,
-    /// The class of its link's speed, [`crate::rank::speed`].
-    pub speed: u8,
-    /// Contents it fetches now.
-    pub fetching: u8,
-}
+pub use step::{Condition, Round, Step};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -426,14 +314,6 @@ impl Want {
         self.enter(now, Phase::Over);
     }
 
-    /// The client has been told to fetch. Its stall clock starts here: it needs a moment to begin.
-    pub fn handle_told(&mut self, now: Instant, condition: Condition) {
-        self.told = true;
-        // What a metered device's client does now is between it and its operator: no lease, no announcement.
-        let phase = if condition.may_fetch { Phase::Hold { moved_at: now } } else { Phase::Over };
-        self.phase = phase;
-    }
-
     /// The local response is over: complete, aborted or answered with an advice.
     pub fn handle_response_end(&mut self, now: Instant) {
         self.served = false;
@@ -442,204 +322,9 @@ impl Want {
         }
     }
 
-    /// A peer proved its standing, by a query of its own or by an announcement. True when a waiting task should poll.
-    pub fn handle_standing(&mut self, now: Instant, peer: Ipv4Addr, standing: Standing, condition: Condition) -> bool {
-        self.rivals.handle_standing(now, peer, standing);
-        let own = self.standing(now, None, condition).rank;
-        match self.phase {
-            // Somebody moves: look who can be followed.
-            Phase::Wait { .. } if standing.state == State::Fetching && standing.available > self.offset => {
-                self.enter(now, Phase::Ask);
-                true
-            }
-            // Of two fetchers the better placed goes on; anybody else takes over only when it is a whole step ahead.
-            Phase::Hold { .. } if self.counts(now, peer, &standing) && self.dried < WAITS_IN_VAIN => {
-                let ahead = standing.available >= self.offset + STEP_BYTES && standing.attempt >= self.attempt;
-                let better = standing.state == State::Fetching && standing.rank > own && self.rivals.lives(now, peer);
-                // A slow link or the air holds everybody up: whoever has a better one and most of the bytes takes over.
-                let relieves = standing.state == State::Wanting || standing.state == State::Partial;
-                let near = standing.available + STEP_BYTES >= self.offset && standing.attempt == self.attempt;
-                let relieved =
-                    relieves && near && link(standing.rank) > link(own) && self.told && self.lost_at.is_none();
-                if relieved {
-                    self.lost_at = Some(now);
-                }
-                if ahead && standing.state != State::Idle || better || relieved {
-                    // The followers of one that steps back have to look for another source, and so for another fetcher.
-                    self.yielding = !relieved;
-                    self.stepping_back = relieved;
-                    self.enter(now, Phase::Over);
-                }
-                false
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether an announced standing is worth a query: it could change what this node does, and the last was not just now.
-    pub fn takes_hint(&mut self, now: Instant, standing: &Standing) -> bool {
-        if standing.state == State::Fetching {
-            self.pace.handle_front(now, standing.available);
-        }
-        let matters = match self.phase {
-            Phase::Wait { .. } => standing.available > self.offset || standing.state != State::Fetching,
-            Phase::Claim | Phase::Claimed | Phase::Hold { .. } => true,
-            _ => false,
-        };
-        let due = matters && now >= self.hint_due_at;
-        if due {
-            self.hint_due_at = now + HINT_INTERVAL;
-        }
-        due
-    }
-
-    /// While a source is followed or the lease is held: whether to ask every peer now and hand the answers to
-    /// [`Want::handle_look`]. A follower looks when it is much slower than the front, or than `best`; a fetcher looks for another
-    /// one that it did not hear.
-    pub fn poll_look(&mut self, now: Instant, best: u64) -> bool {
-        match self.phase {
-            Phase::Follow { .. } => self.pace.poll_follower(now, self.offset, best.max(self.pace.best())),
-            Phase::Hold { .. } => self.told && self.pace.poll_fetcher(now),
-            _ => false,
-        }
-    }
-
-    /// What the look showed: whom to follow instead, if anybody. After a refusal the same answers show the next one.
-    pub fn handle_look(
-        &mut self,
-        now: Instant,
-        answers: &[Answered],
-        condition: Condition,
-        random: &mut Random,
-    ) -> Option<Ipv4Addr> {
-        let Phase::Follow { peer, .. } = self.phase else {
-            for answer in answers {
-                let _ = self.handle_standing(now, answer.peer, answer.standing, condition);
-            }
-            return None;
-        };
-        let others = || answers.iter().filter(|answer| answer.peer != peer);
-        let offset = self.offset.saturating_add(self.pace.worth(now));
-        if let Some(better) = choose(others(), offset, self.attempt, &self.avoided, now, random) {
-            return Some(better.peer);
-        }
-        // Nobody is far ahead, but the source is crowded: behind the next one ahead that feeds fewer all go faster.
-        let active = |answer: &&Answered| answer.standing.active;
-        let crowd = answers.iter().find(|answer| answer.peer == peer).as_ref().map_or(0, active);
-        let freer = |answer: &&Answered| answer.standing.active + 1 < crowd && self.is_known_source(answer);
-        let open = others().filter(freer).filter(|answer| !self.avoided.contains(now, answer.peer));
-        open.min_by_key(|answer| answer.standing.available).map(|next| next.peer)
-    }
-
-    /// The better source granted the bytes, or refused them.
-    pub fn handle_moved(&mut self, now: Instant, to: Ipv4Addr, moved: Result<(), SourceEnd>) {
-        let Phase::Follow { peer, .. } = self.phase else { return };
-        match moved {
-            Ok(()) => {
-                self.avoided.handle_end(now, peer, SourceEnd::Slow);
-                self.enter(now, Phase::Follow { peer: to, alternative: true });
-            }
-            Err(SourceEnd::Busy) => self.avoided.handle_end(now, to, SourceEnd::Slow),
-            Err(end) => self.avoided.handle_end(now, to, end),
-        }
-    }
-
-    /// The own `.part` has `available` bytes now.
-    pub fn handle_growth(&mut self, now: Instant, available: u64) {
-        if let Phase::Hold { moved_at } = &mut self.phase {
-            if available > self.offset {
-                *moved_at = now;
-            }
-        }
-        self.handle_progress(now, available);
-    }
-
-    /// The client reports on its download; whether it still holds the lease.
-    pub fn handle_report(&mut self, now: Instant, size: Option<u64>) -> bool {
-        self.handle_size(size);
-        match self.phase {
-            // The report itself is no progress: bytes are.
-            Phase::Hold { .. } => true,
-            // A client that fetches without having asked: the only case in which nobody yields to anybody yet.
-            Phase::Over if !self.told && !self.served => {
-                self.hold(now, Reason::NobodyHasIt);
-                self.told = true;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// The client ended its download, well or not.
-    pub fn handle_release(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Hold { .. }) {
-            self.enter(now, Phase::Over);
-        }
-    }
-
-    /// Drops a lease whose client does not move.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        if now.since(self.changed_at) >= LEASE_STALL {
-            self.yielding = false;
-        }
-        if matches!(self.phase, Phase::Hold { moved_at } if now.since(moved_at) >= LEASE_STALL) {
-            self.lost_at = Some(now);
-            self.enter(now, Phase::Over);
-        }
-    }
-
-    /// When [`Want::handle_timeout`] or [`Want::poll_announce`] is due.
-    pub fn poll_timeout(&self) -> Instant {
-        match self.phase {
-            Phase::Hold { moved_at } => self.announce_at.min(moved_at + LEASE_STALL),
-            Phase::Claim | Phase::Claimed => self.announce_at,
-            _ => Instant::FAR,
-        }
-    }
-
-    /// What to broadcast now, if anything is due.
-    pub fn poll_announce(&mut self, now: Instant, condition: Condition) -> Option<Standing> {
-        let claiming = matches!(self.phase, Phase::Claim | Phase::Claimed);
-        if now < self.announce_at || !(claiming || matches!(self.phase, Phase::Hold { .. })) {
-            return None;
-        }
-        self.announced += 1;
-        let next = CLAIM_BEACONS.get(self.announced as usize).zip(CLAIM_BEACONS.get(self.announced as usize - 1));
-        self.announce_at = now + next.map_or(FETCH_BEACON, |(next, last)| next.saturating_sub(*last));
-        Some(self.standing(now, None, condition))
-    }
-
-    /// What this node tells about itself. `held` is what is on disk: the bytes of the `.part`.
-    pub fn standing(&self, now: Instant, held: Option<u64>, condition: Condition) -> Standing {
-        let available = held.unwrap_or(self.offset);
-        let state = match self.phase {
-            Phase::Ask | Phase::Asked | Phase::Wait { .. } => State::Wanting,
-            Phase::Claim | Phase::Claimed => State::Claiming,
-            Phase::Hold { .. } => State::Fetching,
-            Phase::Follow { .. } | Phase::Over if available > 0 => State::Partial,
-            Phase::Follow { .. } | Phase::Over => State::Idle,
-        };
-        let lost = self.lost_at.is_some_and(|at| now.since(at) < LOST_LEASE);
-        let standpoint = Standpoint {
-            starved: condition.starved,
-            may_fetch: condition.may_fetch && !lost,
-            offset: self.offset,
-            wired: condition.wired,
-            speed: condition.speed,
-            fetching: condition.fetching,
-            tie_break: self.tie_break,
-        };
-        Standing { state, size: self.size, available, active: 0, rank: standpoint.rank(), attempt: self.attempt }
-    }
-
     /// Keys of the content.
     pub fn keys(&self) -> &ContentKeys {
         &self.keys
-    }
-
-    /// The best rate at which this content came, in bytes per second.
-    pub fn best_rate(&self) -> u64 {
-        self.pace.best()
     }
 
     /// Total size, once anybody told it.
@@ -677,14 +362,6 @@ impl Want {
     /// Since when the entry is at rest, so that it may be dropped to make room; None while it is not.
     pub fn idle_since(&self) -> Option<Instant> {
         (!self.served && self.phase == Phase::Over).then_some(self.changed_at)
-    }
-
-    /// Whether a rival is to be waited for or yielded to. Who fell silent lately is not, nor who is far behind: it would bring nothing
-    /// for a while; nor who claims a rank beyond its bytes, which could not be overtaken.
-    fn counts(&self, now: Instant, peer: Ipv4Addr, standing: &Standing) -> bool {
-        let near = standing.available.saturating_add(STEP_BYTES) >= self.offset;
-        let honest = u64::from(steps(standing.rank)) <= standing.available / STEP_BYTES;
-        near && honest && !self.avoided.is_distrusted(now, peer)
     }
 
     fn is_known_source(&self, answer: &Answered) -> bool {

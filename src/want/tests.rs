@@ -1,7 +1,9 @@
 use super::*;
-use crate::content::{ContentMd5, Rank};
+use crate::content::{ContentMd5, Rank, Standing};
 use crate::keys::DomainKey;
 use crate::limits::AVOID_BUSY;
+use crate::limits::LEASE_STALL;
+use crate::rank::Standpoint;
 
 const START: Instant = Instant::from_micros(1_000_000);
 const HERE: Condition = Condition { starved: false, may_fetch: true, wired: true, speed: 23, fetching: 0 };

@@ -112,7 +112,7 @@ impl Want {
         }
     }
 
-    /// When [`Want::handle_timeout`] or [`Want::poll_announce`] is due.
+    /// When [`Want::handle_timeout`](super::Want::handle_timeout) or [`Want::poll_announce`] is due.
     pub fn poll_timeout(&self) -> Instant {
         match self.phase {
             Phase::Hold { moved_at } => self.announce_at.min(moved_at + LEASE_STALL),

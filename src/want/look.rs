@@ -8,7 +8,7 @@ use crate::time::Instant;
 
 impl Want {
     /// While a source is followed or the lease is held: whether to ask every peer now and hand the answers to
-    /// [`Want::handle_look`]. A follower looks when it is much slower than the front, or than `best`; a fetcher looks for another
+    /// [`Want::handle_look`](super::Want::handle_look). A follower looks when it is much slower than the front, or than `best`; a fetcher looks for another
     /// one that it did not hear.
     pub fn poll_look(&mut self, now: Instant, best: u64) -> bool {
         match self.phase {

@@ -9,9 +9,9 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Step {
-    /// Ask every peer, then call [`Want::handle_round`].
+    /// Ask every peer, then call [`Want::handle_round`](super::Want::handle_round).
     Query,
-    /// Take the content from this peer, from the own offset on; report [`Want::handle_progress`] and [`Want::handle_source_end`].
+    /// Take the content from this peer, from the own offset on; report [`Want::handle_progress`](super::Want::handle_progress) and [`Want::handle_source_end`](super::Want::handle_source_end).
     Follow {
         /// Whom to ask.
         peer: Ipv4Addr,

@@ -66,6 +66,8 @@ pub struct Agent {
     may_fetch: bool,
     /// The link that came up last is a wire.
     wired: bool,
+    /// Bytes per second that the link can carry, where the body knows it.
+    link_rate: u64,
     /// By then whoever is there has answered the first probes.
     settled_at: Instant,
 }
@@ -94,6 +96,7 @@ impl Agent {
             late_at: None,
             may_fetch: true,
             wired: true,
+            link_rate: 0,
             settled_at: Instant::ZERO,
             random,
         }
@@ -122,6 +125,12 @@ impl Agent {
             self.settled_at = now + last + QUERY_TIMEOUT;
             self.wired = wired;
         }
+    }
+
+    /// What the link carries at best, in bytes per second, as its driver says; 0 where it does not. A device on a slow link leaves the
+    /// uplink to others.
+    pub fn set_link_rate(&mut self, bytes_per_second: u64) {
+        self.link_rate = bytes_per_second;
     }
 
     /// A proven take of `id` from `address`. `alternative` is what it says about itself: it can still go elsewhere or wait.
@@ -302,6 +311,11 @@ impl Agent {
         Some(self.want_mut(id)?.poll(now, peers, settled_at))
     }
 
+    /// Whether a round of queries need not wait long for further answers: this one comes from a source.
+    pub fn is_enough(&self, now: Instant, id: PublicId, answered: &Answered) -> bool {
+        self.want(id).is_some_and(|want| want.is_enough(now, answered))
+    }
+
     /// A query round for a want is over.
     pub fn handle_round(&mut self, now: Instant, id: PublicId, round: Round, answers: &[Answered]) {
         let condition = self.condition(now);
@@ -319,7 +333,7 @@ impl Agent {
     }
 
     /// What a look round showed (see [`Want::poll_look`]): whom to take the content from instead, if anybody. Take it, then tell
-    /// [`Want::handle_moved`]; until that was granted the present source stays.
+    /// [`Want::handle_moved`]; until one was granted the present source stays. After a refusal call it again with the same answers.
     pub fn handle_look(&mut self, now: Instant, id: PublicId, answers: &[Answered]) -> Option<Ipv4Addr> {
         let condition = self.condition(now);
         let Self { wants, random, .. } = self;
@@ -391,13 +405,14 @@ impl Agent {
             starved: self.late_at.is_some_and(|at| now.since(at) < STARVED_MEMORY),
             may_fetch: self.may_fetch,
             wired: self.wired,
+            speed: crate::rank::speed(self.link_rate),
             fetching: u8::try_from(fetching).unwrap_or(u8::MAX),
         }
     }
 
-    /// The fastest that anything came, in bytes per second: what the link carries at least.
+    /// The fastest that anything came, in bytes per second, or what the link's driver says.
     fn best_rate(&self) -> u64 {
-        self.wants.iter().map(Want::best_rate).max().unwrap_or(0)
+        self.wants.iter().map(Want::best_rate).fold(self.link_rate, u64::max)
     }
 
     fn make_room(&mut self) {

@@ -111,10 +111,14 @@ pub const CLOCK_PRECISION: Duration = Duration::from_micros(2);
 
 /// How long an answer is awaited, on top of the measured round trip.
 pub const QUERY_TIMEOUT: Duration = Duration::from_millis(300);
+/// A round goes on for this once a source has answered: the others answer as fast, or are gone.
+pub const ROUND_GRACE: Duration = Duration::from_millis(40);
 /// From the first byte of a head to its last.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// A kept-alive connection without a request is closed after this.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same on the local socket, whose few places serve many short-lived programs.
+pub const LOCAL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A source that has nothing new says so this often, with an empty record.
 pub const HEARTBEAT: Duration = Duration::from_millis(500);
 /// From a growing file at least this much is sent at once ...
@@ -131,6 +135,8 @@ pub const SLOT_DISPLACED_AFTER: Duration = Duration::from_secs(1);
 pub const LOCAL_STALL: Duration = Duration::from_secs(30);
 /// A local request may wait this long in all without received bytes; then the internet (promise 3).
 pub const WAIT_WITHOUT_BYTES: Duration = Duration::from_secs(6);
+/// Whoever has waited so long so often for others goes alone and yields to nobody any more.
+pub const WAITS_IN_VAIN: u8 = 2;
 /// Peers avoided per content: more than ever fail at once on a site; the soonest forgiven makes room.
 pub const AVOIDED: usize = 16;
 /// Peers remembered per content that contributed to what the client has: whom to blame if it is wrong.
@@ -157,6 +163,8 @@ pub const WANTER_PATIENCE: Duration = Duration::from_millis(1_500);
 pub const LEASE_STALL: Duration = Duration::from_secs(3);
 /// Rates are measured over this: longer than the bursts of socket buffers, shorter than anybody's patience.
 pub const RATE_WINDOW: Duration = Duration::from_millis(250);
+/// Bytes per second from which on a link is no reason to let another device fetch: 100 Mbit/s.
+pub const FAST_LINK: u64 = 12_500_000;
 /// A source takes another follower while its upload is below this part of the best rate that its link has shown (design section 7).
 pub const ADMIT_BELOW_PERCENT: u32 = 55;
 /// Who finds every source fed to its speed asks again after this for each better placed device that waits, too: about
@@ -164,8 +172,8 @@ pub const ADMIT_BELOW_PERCENT: u32 = 55;
 pub const QUEUE_STEP: Duration = Duration::from_millis(25);
 /// Who found no source with bandwidth for this long is admitted wherever there is a slot.
 pub const QUEUE_PATIENCE: Duration = Duration::from_millis(2_500);
-/// A follower looks for another source when it is slower than this part of the front.
-pub const MOVE_BELOW_PERCENT: u32 = 50;
+/// A follower looks for another source when it is slower than this part of the front: also when two share one source.
+pub const MOVE_BELOW_PERCENT: u32 = 60;
 /// ... and when that puts it this far behind, or would: what is near enough needs no other source.
 pub const MOVE_GAP: Duration = Duration::from_millis(300);
 /// A new source is judged after this. Looks that bring nothing double it ...
@@ -201,6 +209,8 @@ pub const LINK_TTL: u8 = 255;
 pub const LOWER_EFFORT_TOS: u8 = 0x04;
 /// Queueing priority of everything sent: bulk, the last band of the kernel's default queue (tc-prio(8)).
 pub const BULK_PRIORITY: u8 = 2;
+/// A neighbour that acknowledges nothing for this long is gone; twice the patience with a reader.
+pub const GONE_AFTER: Duration = Duration::from_secs(10);
 /// Send and receive buffer of a TCP connection as asked for; the kernel doubles it. Two records, or 1 Gbit/s at 1 ms;
 /// a fixed size bounds the kernel's memory where its own tuning would grow to 6 MiB per connection.
 pub const TCP_BUFFER_BYTES: u32 = 131_072;

@@ -4,6 +4,7 @@
 //! content and node, so that different contents get different fetchers.
 
 use crate::content::Rank;
+use crate::limits::FAST_LINK;
 
 /// What a node is judged by; [`Rank`] is its big-endian form, so that comparing bytes compares ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Standpoint {
     pub offset: u64,
     /// Its link to the site is a wire.
     pub wired: bool,
+    /// [`speed`] of that link.
+    pub speed: u8,
     /// Contents it fetches already.
     pub fetching: u8,
     /// HMAC over content and node.
@@ -28,12 +31,30 @@ impl Standpoint {
         let mut out = [0; 16];
         let steps = u32::try_from(self.offset / STEP_BYTES).unwrap_or(u32::MAX).to_be_bytes();
         let head = [u8::from(!self.starved), u8::from(self.may_fetch)];
-        let tail = [u8::from(self.wired), u8::MAX - self.fetching];
+        let tail = [u8::from(self.wired) << 7 | self.speed, u8::MAX - self.fetching];
         for (to, from) in out.iter_mut().zip(head.into_iter().chain(steps).chain(tail).chain(self.tie_break)) {
             *to = from;
         }
         Rank(out)
     }
+}
+
+/// The class of a link of so many bytes per second; unknown is 0. Beyond [`FAST_LINK`] all are alike: faster than most uplinks.
+pub fn speed(bytes_per_second: u64) -> u8 {
+    let known = if bytes_per_second == 0 { FAST_LINK } else { bytes_per_second.min(FAST_LINK) };
+    known.ilog2() as u8
+}
+
+/// Whole steps of the content that the node of this rank has.
+pub fn steps(rank: Rank) -> u32 {
+    let Rank([_, _, a, b, c, d, ..]) = rank;
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// Class and speed of the link of the node of this rank.
+pub fn link(rank: Rank) -> u8 {
+    let Rank([_, _, _, _, _, _, link, ..]) = rank;
+    link
 }
 
 /// Less than this ahead decides nothing.
@@ -43,8 +64,15 @@ pub const STEP_BYTES: u64 = 1 << 20;
 mod tests {
     use super::*;
 
-    const PLAIN: Standpoint =
-        Standpoint { starved: false, may_fetch: true, offset: 0, wired: true, fetching: 0, tie_break: [9; 8] };
+    const PLAIN: Standpoint = Standpoint {
+        starved: false,
+        may_fetch: true,
+        offset: 0,
+        wired: true,
+        speed: 23,
+        fetching: 0,
+        tie_break: [9; 8],
+    };
 
     #[test]
     fn the_order_is_starved_metered_offset_wire_load_hash() {
@@ -54,11 +82,19 @@ mod tests {
             PLAIN,
             Standpoint { tie_break: [8; 8], ..PLAIN },
             Standpoint { fetching: 1, ..PLAIN },
+            Standpoint { speed: 20, ..PLAIN },
             Standpoint { wired: false, ..PLAIN },
             Standpoint { may_fetch: false, offset: 9 << 20, ..PLAIN },
             Standpoint { starved: true, offset: 9 << 20, ..PLAIN },
         ];
         assert!(better_to_worse.is_sorted_by(|a, b| a.rank() > b.rank()));
+    }
+
+    #[test]
+    fn a_slow_link_is_told_from_a_fast_one_and_an_unknown_one_is_not() {
+        assert!(speed(1_250_000) < speed(12_500_000));
+        assert_eq!([speed(0), speed(125_000_000)], [speed(12_500_000); 2]);
+        assert!(link(PLAIN.rank()) > link(Standpoint { wired: false, ..PLAIN }.rank()));
     }
 
     #[test]

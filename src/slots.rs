@@ -168,6 +168,28 @@ mod tests {
     }
 
     #[test]
+    fn a_second_reader_finds_bandwidth_only_when_the_first_leaves_some() {
+        let mut slots = Slots::default();
+        let mut now = Instant::from_micros(9_000_000);
+        assert!(slots.has_bandwidth(now, ID, 10_000_000));
+        let first = granted(slots.admit(now, address(1), ID));
+        let mut carries = |slots: &mut Slots, rate: u64| {
+            for _ in 0..100 {
+                now = now + Duration::from_millis(20);
+                slots.handle_progress(now, first, rate / 50);
+            }
+            now
+        };
+        assert!(!slots.has_bandwidth(Instant::from_micros(9_000_000), ID, 10_000_000), "not yet known");
+        let at = carries(&mut slots, 4_000_000);
+        assert!(slots.has_bandwidth(at, ID, 10_000_000));
+        assert!(!slots.has_bandwidth(at, ID, 0), "the best that was seen");
+        let at = carries(&mut slots, 9_000_000);
+        assert!(!slots.has_bandwidth(at, ID, 10_000_000));
+        assert!(slots.has_bandwidth(at, PublicId([2; 16]), 10_000_000), "another content has its own chain");
+    }
+
+    #[test]
     fn one_address_holds_four_and_displaces_only_its_own_stalled_one() {
         let mut slots = Slots::default();
         let start = Instant::ZERO;

@@ -87,11 +87,6 @@ impl Pace {
         due
     }
 
-    /// The better source that was found had no room: there may be another one.
-    pub fn handle_refused(&mut self, now: Instant) {
-        self.look_at = self.look_at.min(now + RATE_WINDOW);
-    }
-
     /// How far ahead a source must be to be worth moving to.
     pub fn worth(&self, now: Instant) -> u64 {
         let ahead = u128::from(self.own.rate(now)) * MOVE_GAP.as_millis() / 1_000;

@@ -57,15 +57,18 @@ impl Rivals {
         let _ = self.known.push(Rival { address, standing, heard_at: now, unchanged_since: now });
     }
 
-    /// The best placed living rival in one of `states`.
-    pub fn best(&self, now: Instant, states: &[State]) -> Option<(Ipv4Addr, Standing)> {
+    /// The best placed living rival in one of `states` that `counts`.
+    pub fn best(
+        &self,
+        now: Instant,
+        states: &[State],
+        counts: impl Fn(Ipv4Addr, &Standing) -> bool,
+    ) -> Option<(Ipv4Addr, Standing)> {
         let alive = self.known.iter().filter(|rival| rival.alive(now) && states.contains(&rival.standing.state));
-        alive.max_by_key(|rival| rival.standing.rank).map(|rival| (rival.address, rival.standing))
-    }
-
-    /// Whether a living rival in one of `states` ranks above `own`.
-    pub fn any_above(&self, now: Instant, states: &[State], own: Rank) -> bool {
-        self.best(now, states).is_some_and(|(_, standing)| standing.rank > own)
+        alive
+            .filter(|rival| counts(rival.address, &rival.standing))
+            .max_by_key(|rival| rival.standing.rank)
+            .map(|rival| (rival.address, rival.standing))
     }
 
     /// Whether this one was heard of lately and moves.
@@ -110,11 +113,11 @@ mod tests {
         let mut now = NOW;
         while now < NOW + WANTER_PATIENCE {
             rivals.handle_standing(now, address(1), standing(State::Wanting, 9, 0));
-            assert!(rivals.any_above(now, &[State::Wanting], Rank([1; 16])));
+            assert!(rivals.best(now, &[State::Wanting], |_, _| true).is_some());
             now = now + Duration::from_millis(100);
         }
         rivals.handle_standing(now, address(1), standing(State::Wanting, 9, 0));
-        assert!(!rivals.any_above(now, &[State::Wanting], Rank([1; 16])));
+        assert!(rivals.best(now, &[State::Wanting], |_, _| true).is_none());
     }
 
     #[test]
@@ -125,12 +128,12 @@ mod tests {
             now = NOW + Duration::from_millis(500 * available);
             rivals.handle_standing(now, address(1), standing(State::Fetching, 9, available));
         }
-        assert!(rivals.best(now, &[State::Fetching]).is_some());
+        assert!(rivals.best(now, &[State::Fetching], |_, _| true).is_some());
         for _ in 0..6 {
             now = now + Duration::from_millis(500);
             rivals.handle_standing(now, address(1), standing(State::Fetching, 9, 99));
         }
-        assert!(rivals.best(now, &[State::Fetching]).is_none());
+        assert!(rivals.best(now, &[State::Fetching], |_, _| true).is_none());
     }
 
     #[test]
@@ -149,7 +152,7 @@ mod tests {
             rivals.handle_standing(NOW, address(n), standing(State::Wanting, n, 0));
         }
         rivals.handle_standing(NOW, address(200), standing(State::Fetching, 0, 0));
-        assert_eq!(rivals.best(NOW, &[State::Wanting]).map(|(a, _)| a), Some(address(99)));
-        assert_eq!(rivals.best(NOW, &[State::Fetching]).map(|(a, _)| a), Some(address(200)));
+        assert_eq!(rivals.best(NOW, &[State::Wanting], |_, _| true).map(|(a, _)| a), Some(address(99)));
+        assert_eq!(rivals.best(NOW, &[State::Fetching], |_, _| true).map(|(a, _)| a), Some(address(200)));
     }
 }

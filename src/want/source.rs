@@ -25,15 +25,17 @@ pub struct Answered {
 impl Answered {
     /// Whether this peer can give bytes from `offset` on. Strictly ahead: what makes chains free of cycles.
     pub fn is_source(&self, offset: u64, attempt: u8) -> bool {
-        match self.standing.state {
+        // What came whole and wrong once is not taken again from whoever knows of one attempt less, and a prefix of an
+        // earlier attempt is not continued with bytes of a later one.
+        let attempts = self.standing.attempt >= attempt && (offset == 0 || self.standing.attempt == attempt);
+        let ahead = match self.standing.state {
             // An empty content is complete with nothing ahead.
             State::Complete => self.standing.size.is_some_and(|size| offset < size || size == 0),
             // Also who still looks for the rest serves what it has, so that leftovers of a power cut are used.
-            State::Wanting | State::Claiming | State::Partial | State::Fetching => {
-                self.standing.available > offset && self.standing.attempt >= attempt
-            }
+            State::Wanting | State::Claiming | State::Partial | State::Fetching => self.standing.available > offset,
             State::Idle => false,
-        }
+        };
+        attempts && ahead
     }
 }
 
@@ -92,7 +94,7 @@ impl SourceEnd {
 /// Peers that are not asked for bytes of one content for a while; when full, the one due soonest makes room.
 #[derive(Clone, Debug, Default)]
 pub struct Avoided {
-    peers: heapless::Vec<(Ipv4Addr, Instant), AVOIDED>,
+    peers: heapless::Vec<(Ipv4Addr, Instant, SourceEnd), AVOIDED>,
 }
 
 impl Avoided {
@@ -100,28 +102,36 @@ impl Avoided {
     pub fn handle_end(&mut self, now: Instant, peer: Ipv4Addr, end: SourceEnd) {
         let Some(span) = end.avoided_for() else { return };
         let until = now + span;
-        if let Some(known) = self.peers.iter_mut().find(|(address, _)| *address == peer) {
-            known.1 = known.1.max(until);
+        if let Some(known) = self.peers.iter_mut().find(|(address, ..)| *address == peer) {
+            if until > known.1 {
+                (known.1, known.2) = (until, end);
+            }
             return;
         }
         if self.peers.is_full() {
-            let soonest = self.peers.iter().enumerate().min_by_key(|(_, (_, until))| *until);
+            let soonest = self.peers.iter().enumerate().min_by_key(|(_, (_, until, _))| *until);
             if let Some((soonest, _)) = soonest {
                 self.peers.swap_remove(soonest);
             }
         }
         // There is room now.
-        let _ = self.peers.push((peer, until));
+        let _ = self.peers.push((peer, until, end));
     }
 
     /// Whether nobody is to be left alone now.
     pub fn is_empty(&self, now: Instant) -> bool {
-        self.peers.iter().all(|(_, until)| now >= *until)
+        self.peers.iter().all(|(_, until, _)| now >= *until)
     }
 
     /// Whether `peer` is to be left alone now.
     pub fn contains(&self, now: Instant, peer: Ipv4Addr) -> bool {
-        self.peers.iter().any(|(address, until)| *address == peer && now < *until)
+        self.peers.iter().any(|(address, until, _)| *address == peer && now < *until)
+    }
+
+    /// Whether `peer` lately fell silent in the middle, or sent something altered: what it says about itself does not count.
+    pub fn is_distrusted(&self, now: Instant, peer: Ipv4Addr) -> bool {
+        let bad = |end: &SourceEnd| matches!(end, SourceEnd::Stalled | SourceEnd::Corrupt);
+        self.peers.iter().any(|(address, until, end)| *address == peer && now < *until && bad(end))
     }
 }
 
@@ -131,7 +141,7 @@ mod tests {
 
     fn answer(last: u8, state: State, available: u64, active: u8) -> Answered {
         let size = (state == State::Complete).then_some(available);
-        let standing = Standing { state, size, available, active, ..Standing::default() };
+        let standing = Standing { state, size, available, active, attempt: 1, ..Standing::default() };
         Answered { peer: Ipv4Addr::new(10, 0, 0, last), standing, wired: true, delay: Duration::from_millis(1) }
     }
 

@@ -1,10 +1,14 @@
 use super::*;
-use crate::content::{ContentMd5, Rank};
+use crate::content::{ContentMd5, Rank, Standing};
 use crate::keys::DomainKey;
+use crate::limits::AVOID_BUSY;
+use crate::limits::LEASE_STALL;
+use crate::rank::Standpoint;
 
 const START: Instant = Instant::from_micros(1_000_000);
-const HERE: Condition = Condition { starved: false, may_fetch: true, wired: true, fetching: 0 };
-const BEST: Rank = Rank([255; 16]);
+const HERE: Condition = Condition { starved: false, may_fetch: true, wired: true, speed: 23, fetching: 0 };
+/// The best link and tie-break that a device without a byte can have.
+const BEST: Rank = Rank([1, 1, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255]);
 const WORST: Rank = Rank([0; 16]);
 
 fn keys() -> ContentKeys {
@@ -53,9 +57,18 @@ fn fetching_want() -> Want {
 #[test]
 fn a_holder_is_followed_after_one_round() {
     let mut want = want();
-    let step = round(&mut want, START, &[says(2, State::Complete, 100, WORST), says(3, State::Idle, 0, WORST)]);
+    let step = round(&mut want, START, &[says(2, State::Complete, 100, WORST)]);
     assert_eq!(step, Step::Follow { peer: peer(2), alternative: false });
     assert_eq!(want.size(), Some(100));
+}
+
+#[test]
+fn who_has_company_can_wait_for_a_chain() {
+    // One that has just found a source has nothing yet, but will.
+    for state in [State::Idle, State::Wanting] {
+        let step = round(&mut want(), START, &[says(2, State::Complete, 100, WORST), says(3, state, 0, WORST)]);
+        assert_eq!(step, Step::Follow { peer: peer(2), alternative: true });
+    }
 }
 
 #[test]
@@ -191,8 +204,15 @@ fn of_two_fetchers_the_worse_placed_yields() {
 
 #[test]
 fn a_fetcher_hands_over_to_a_wanter_that_is_a_whole_step_ahead() {
-    let ahead =
-        Standpoint { starved: false, may_fetch: true, offset: 60 << 20, wired: true, fetching: 0, tie_break: [0; 8] };
+    let ahead = Standpoint {
+        starved: false,
+        may_fetch: true,
+        offset: 60 << 20,
+        wired: true,
+        speed: 23,
+        fetching: 0,
+        tie_break: [0; 8],
+    };
     let mut fetcher = fetching_want();
     let _ = fetcher.handle_standing(START, peer(2), says(2, State::Wanting, 60 << 20, ahead.rank()).standing, HERE);
     assert!(!fetcher.handle_report(START, None));
@@ -290,4 +310,72 @@ fn a_corrupt_peer_is_remembered_beyond_the_reason() {
     want.handle_response_end(START);
     assert!(!want.is_forgettable(START + REASON_MEMORY));
     assert!(want.is_forgettable(START + crate::limits::AVOID_CORRUPT));
+}
+
+#[test]
+fn a_rank_beyond_the_bytes_that_a_device_has_moves_nobody() {
+    let mut fetcher = fetching_want();
+    let lie = says(2, State::Fetching, 0, Rank([255; 16]));
+    let _ = fetcher.handle_standing(START, lie.peer, lie.standing, HERE);
+    assert!(fetcher.handle_report(START, None));
+    let mut wanter = want();
+    assert_eq!(round(&mut wanter, START, &[lie]), Step::Query);
+}
+
+#[test]
+fn a_fetcher_on_a_slow_link_steps_back_for_a_follower_on_a_fast_one_and_stays_behind_it() {
+    let slow = Condition { speed: 20, ..HERE };
+    let mut fetcher = fetching_want();
+    fetcher.handle_growth(START, 500_000);
+    let own = fetcher.standing(START, None, slow).rank;
+    let follower = says(2, State::Partial, 490_000, fetcher.standing(START, None, HERE).rank);
+    assert!(follower.standing.rank > own);
+    let _ = fetcher.handle_standing(START, follower.peer, follower.standing, slow);
+    assert!(!fetcher.handle_report(START, None));
+    assert!(!fetcher.is_live());
+    fetcher.handle_request(START, 500_000, None);
+    assert_eq!(fetcher.poll(START, 3, START), Step::Query);
+    fetcher.handle_round(START, Round::default(), &[follower], slow, &mut Random::from_seed([1; 16]));
+    until(fetcher.poll(START, 3, START));
+}
+
+#[test]
+fn the_rest_of_a_queue_comes_in_the_order_of_ranks_and_is_admitted_anywhere_after_a_while() {
+    let (busy, company) = (says(2, State::Complete, 100, WORST), says(3, State::Wanting, 0, BEST));
+    let mut want = want();
+    let mut now = START;
+    let waited = loop {
+        match want.poll(now, 3, START) {
+            Step::Query => {
+                let answers = [busy, company];
+                want.handle_round(now, Round::default(), &answers, HERE, &mut Random::from_seed([1; 16]));
+            }
+            Step::Follow { alternative: false, .. } => break now.since(START),
+            Step::Follow { peer, .. } => want.handle_source_end(now, peer, SourceEnd::Busy),
+            Step::Wait { until } => {
+                assert!(until.since(now) >= QUEUE_STEP * 2 && until.since(now) <= QUEUE_STEP * 3);
+                now = until;
+            }
+            Step::Fetch { reason } => panic!("{reason:?}"),
+        }
+    };
+    assert!(waited >= QUEUE_PATIENCE && waited <= QUEUE_PATIENCE + AVOID_BUSY * 2, "{waited:?}");
+}
+
+#[test]
+fn a_slow_follower_moves_to_who_is_ahead_and_tries_the_next_when_that_one_is_full() {
+    let mut want = want();
+    let sources = [says(2, State::Partial, 50, WORST), says(3, State::Complete, 1 << 30, WORST)];
+    assert!(matches!(round(&mut want, START, &sources[..1]), Step::Follow { .. }));
+    let now = START + Duration::from_secs(1);
+    assert!(want.poll_look(now, 12_500_000));
+    assert!(!want.poll_look(now, 12_500_000));
+    let better = [sources[0], sources[1], says(4, State::Complete, 1 << 30, WORST)];
+    let random = &mut Random::from_seed([1; 16]);
+    let first = want.handle_look(now, &better, HERE, random).expect("somebody is ahead");
+    want.handle_moved(now, first, Err(SourceEnd::Busy));
+    let second = want.handle_look(now, &better, HERE, random).expect("there is another one");
+    assert_ne!(first, second);
+    want.handle_moved(now, second, Ok(()));
+    assert!(matches!(want.poll(now, 3, START), Step::Follow { peer, .. } if peer == second));
 }

@@ -405,6 +405,33 @@ fn a_flood_of_probes_is_answered_within_a_budget_and_never_with_more_bytes() {
     scene.assert_serves();
 }
 
+/// Sockets of the kernel's table that have this port at either end and wait for the last acknowledgement of their connection.
+fn waiting_for_the_last_acknowledgement(port: u16) -> usize {
+    /// TCP_LAST_ACK of include/net/tcp_states.h.
+    const LAST_ACK: &str = "09";
+    let (table, port) = (std::fs::read_to_string("/proc/net/tcp").unwrap(), format!(":{port:04X}"));
+    let fields = table.lines().map(|line| line.split_whitespace().skip(1).take(3).collect::<Vec<_>>());
+    fields.filter(|of| of[2] == LAST_ACK && of[..2].iter().any(|end| end.ends_with(&port))).count()
+}
+
+#[test]
+fn a_connection_is_over_when_both_ends_have_closed_it_whoever_was_first() {
+    let site = Site::new();
+    let [holder, client] = site.agents();
+    let content = Content::random(123, 200_000);
+    holder.hold(&content);
+    let keys = content.keys();
+    for round in 0..20 {
+        let mut neighbour = Neighbour::connect(site.address(), &holder).unwrap();
+        assert!(neighbour.query(&keys).unwrap().is_ok());
+        drop(neighbour);
+        // Every other response is given up in the middle.
+        let mut reply = client.get(&content.path());
+        if round % 2 == 0 { reply.assert_is(&content.bytes) } else { drop(reply) }
+    }
+    wait_for("every connection is over", || waiting_for_the_last_acknowledgement(site.port) == 0);
+}
+
 #[test]
 fn the_agent_survives_anything_at_both_ports() {
     let scene = Scene::new();

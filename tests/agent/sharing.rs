@@ -188,6 +188,42 @@ fn a_growing_part_is_followed_to_its_end_while_the_client_downloads_it() {
 }
 
 #[test]
+fn who_follows_passes_on_what_it_has_while_it_comes() {
+    let site = Site::new();
+    let [fetcher, middle, last] = site.agents();
+    let content = Content::random(34, 600_000);
+    let report = |offset: usize| {
+        fetcher.report(&format!("content={}&event=fetching&offset={offset}&internet=0&size=600000", content.md5));
+    };
+    let mut part = fetcher.begin_part(&content, 200_000);
+    report(200_000);
+    fetcher.wait_until_known(&content.md5, "fetching");
+    let mut to_middle = middle.get(&content.path());
+    let mut copy = middle.begin_part(&content, to_middle.at_least(200_000).len());
+    // From here on the fetcher has one follower and the one in the middle has none: it is the less active source.
+    middle.wait_until_known(&content.md5, "partial");
+    let mut to_last = last.get(&content.path());
+    assert_eq!(to_last.status, 200);
+    let mut body = to_last.at_least(200_000);
+    for end in [400_000, 600_000] {
+        part.grow_to(&content, end);
+        report(end);
+        let mut have = end - 200_000;
+        have += to_middle.at_least(200_000).len();
+        copy.grow_to(&content, have);
+    }
+    part.finish();
+    to_middle.assert_is(b"");
+    copy.finish();
+    let (rest, end) = to_last.rest();
+    body.extend(rest);
+    assert_eq!((body.len(), end), (600_000, End::Clean));
+    assert!(body == content.bytes);
+    assert_eq!(fetcher.metric("p2p_transfers_total{result=\"started\"}"), 1);
+    wait_for("the one in the middle counts it", || middle.metric("p2p_bytes_total{to=\"peers\"}") == 600_000);
+}
+
+#[test]
 fn a_part_that_stops_growing_is_cut_and_the_turn_comes_to_who_waited() {
     let site = Site::new();
     let [fetcher, follower] = site.agents();

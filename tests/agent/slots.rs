@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use p2p_agent::limits::{SLOT_DISPLACED_AFTER, SLOTS, SLOTS_PER_ADDRESS};
+use p2p_agent::limits::{READER_STALL, SLOT_DISPLACED_AFTER, SLOTS, SLOTS_PER_ADDRESS};
 
 use crate::lab::neighbour::Neighbour;
 use crate::lab::{Agent, Content, SOON, Site, wait_for};
@@ -53,16 +53,20 @@ fn one_address_holds_four_slots() {
     let content = large();
     holder.hold(&content);
     let (own, other) = (site.address(), site.address());
+    let begun = Instant::now();
     let transfers: Vec<_> = (0..SLOTS_PER_ADDRESS).map(|_| idle_transfer(own, &holder, &content)).collect();
     assert!(transfers.iter().all(Result::is_ok));
-    // They have just begun; a machine that stands still for a second would show a fifth that displaces the first.
     let fifth = idle_transfer(own, &holder, &content);
-    assert_eq!(fifth.err(), Some(503));
+    // On a machine that stood still for a second the first one counts as stalled and makes room.
+    if begun.elapsed() < SLOT_DISPLACED_AFTER {
+        assert_eq!(fifth.err(), Some(503));
+    }
+    assert_eq!(holder.metric("p2p_transfers_active"), SLOTS_PER_ADDRESS as u64);
     assert!(idle_transfer(other, &holder, &content).is_ok(), "others are not affected");
 }
 
 #[test]
-fn a_fail_over_displaces_the_own_oldest_stalled_transfer_and_nobody_elses() {
+fn a_fail_over_displaces_an_own_stalled_transfer_and_nobody_elses() {
     let site = Site::new();
     let [holder] = site.agents();
     let content = large();
@@ -70,8 +74,8 @@ fn a_fail_over_displaces_the_own_oldest_stalled_transfer_and_nobody_elses() {
     let (own, other) = (site.address(), site.address());
     let started = Instant::now();
     let foreign = idle_transfer(other, &holder, &content).ok().unwrap();
-    let mut oldest = idle_transfer(own, &holder, &content).ok().unwrap();
-    let rest: Vec<_> = (1..SLOTS_PER_ADDRESS).map(|_| idle_transfer(own, &holder, &content).ok().unwrap()).collect();
+    let mut stalled: Vec<_> =
+        (0..SLOTS_PER_ADDRESS).map(|_| idle_transfer(own, &holder, &content).ok().unwrap()).collect();
     // A device whose source died asks again and again; from the moment its old transfers count as stalled there is room.
     let (mut next, opener) = loop {
         let mut next = Neighbour::connect(own, &holder).unwrap();
@@ -83,11 +87,14 @@ fn a_fail_over_displaces_the_own_oldest_stalled_transfer_and_nobody_elses() {
     };
     assert!(started.elapsed() >= SLOT_DISPLACED_AFTER);
     assert!(next.receive(opener).unwrap() == content.bytes);
-    // The displaced one ends early.
-    let read = oldest.everything_or_reset();
-    assert!(read < content.bytes.len(), "{read} bytes");
-    assert_eq!(holder.metric("p2p_transfers_active"), 4, "the others go on");
-    drop((foreign, rest));
+    wait_for("the new one is over", || holder.metric("p2p_transfers_active") <= SLOTS_PER_ADDRESS as u64);
+    if started.elapsed() < READER_STALL {
+        assert_eq!(holder.metric("p2p_transfers_active"), SLOTS_PER_ADDRESS as u64, "the other four go on");
+    }
+    // Which of the own ones moved least is the kernel's affair; one of them has ended early.
+    let read: Vec<_> = stalled.iter_mut().map(Neighbour::everything_or_reset).collect();
+    assert!(read.iter().any(|read| *read < content.bytes.len()), "{read:?} bytes");
+    drop(foreign);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use p2p_agent::agent::{Agent, Held, Hint, Refused};
 use p2p_agent::exchange::{Answer, PeerRequest};
 use p2p_agent::handshake::Answerer;
-use p2p_agent::limits::{DATAGRAM_BYTES, FETCH_BEACON, HEARTBEAT, LEASE_STALL, RELAYS, SOURCE_STALL};
+use p2p_agent::limits::{DATAGRAM_BYTES, FETCH_BEACON, HEARTBEAT, LEASE_STALL, RELAYS, ROUND_GRACE, SOURCE_STALL};
 use p2p_agent::random::Random;
 use p2p_agent::slots::Admission;
 use p2p_agent::time::Instant;
@@ -63,6 +63,10 @@ impl World {
         device.watching = false;
         device.agent = Agent::new("sim", Random::from_seed(seed));
         device.agent.set_may_fetch(device.may_fetch);
+        if !device.link.wifi {
+            // The driver knows what a wire can carry.
+            device.agent.set_link_rate(device.link.down as u64);
+        }
         device.agent.handle_interface_up(now, ETH, device.address, PREFIX, !device.link.wifi);
         if device.side == Side::Honest {
             self.begin_sync(node);
@@ -308,8 +312,11 @@ impl World {
                 if let Some(Ok(standing)) =
                     answer.map(|answer| asker.handle_answer(&self.contents[content].keys, &answer))
                 {
-                    look.answers.push(Answered { peer: address(peer), standing, wired, delay });
+                    let answered = Answered { peer: address(peer), standing, wired, delay };
+                    look.answers.push(answered);
+                    self.hurry(node, content, ask, &answered);
                 }
+                let look = &self.nodes[node].files[content].look;
                 if look.pending.is_empty() {
                     self.end_look(node, content);
                 }
@@ -319,6 +326,7 @@ impl World {
                     let peers = self.nodes[node].agent.discovery.peers();
                     peers.get(ETH, address(peer)).map(|peer| (peer.flags.wired, peer.delay().unwrap_or_default()))
                 };
+                let mut proven = None;
                 let file = &mut self.nodes[node].files[content];
                 if file.serial != serial {
                     return;
@@ -335,7 +343,9 @@ impl World {
                         let (_, mut asker) = pending.remove(place);
                         if let Ok(standing) = asker.handle_answer(&self.contents[content].keys, &answer) {
                             let (wired, delay) = wired_and_delay.unwrap_or_default();
-                            answers.push(Answered { peer: address(peer), standing, wired, delay });
+                            let answered = Answered { peer: address(peer), standing, wired, delay };
+                            answers.push(answered);
+                            proven = Some(answered);
                         } else {
                             *unknown += 1;
                         }
@@ -344,8 +354,32 @@ impl World {
                 let done = matches!(&self.nodes[node].files[content].relay, Relay::Round { pending, .. } if pending.is_empty());
                 if done {
                     self.end_round(node, content);
+                } else if let Some(answered) = proven {
+                    self.hurry(node, content, ask, &answered);
                 }
             }
+        }
+    }
+
+    /// A source has answered: the round does not wait long for the others.
+    fn hurry(&mut self, node: usize, content: usize, ask: Ask, answered: &Answered) {
+        let id = self.contents[content].keys.id();
+        if self.nodes[node].agent.is_enough(self.local(node), id, answered) {
+            self.after(ROUND_GRACE.as_micros() as Us, Event::Enough { node, content, ask });
+        }
+    }
+
+    pub fn enough(&mut self, node: usize, content: usize, ask: Ask) {
+        let file = &mut self.nodes[node].files[content];
+        match ask {
+            Ask::Round(serial) if file.serial == serial && matches!(file.relay, Relay::Round { .. }) => {
+                self.end_round(node, content);
+            }
+            Ask::Look(serial) if file.look.serial == serial && !file.look.pending.is_empty() => {
+                file.look.pending.clear();
+                self.end_look(node, content);
+            }
+            _ => {}
         }
     }
 
@@ -511,7 +545,7 @@ impl World {
 
     fn end_look(&mut self, node: usize, content: usize) {
         let (now, id) = (self.local(node), self.contents[content].keys.id());
-        let answers = std::mem::take(&mut self.nodes[node].files[content].look.answers);
+        let answers = self.nodes[node].files[content].look.answers.clone();
         let better = self.nodes[node].agent.handle_look(now, id, &answers);
         let following = matches!(self.nodes[node].files[content].relay, Relay::Following);
         let Some(peer) = better.and_then(place).filter(|_| following) else { return };
@@ -623,6 +657,9 @@ impl World {
         self.note(node, if moved.is_ok() { "moves to" } else { "may not move to" }, peer as u64, part);
         if let Some(want) = self.nodes[node].agent.want_mut(id) {
             want.handle_moved(now, address(peer), moved);
+        }
+        if moved.is_err() {
+            return self.end_look(node, content);
         }
         for at in 0..self.flows.len() {
             let flow = &self.flows[at];

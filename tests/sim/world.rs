@@ -41,6 +41,7 @@ pub enum Event {
     Query { from: usize, to: usize, content: usize, ask: Ask, request: PeerRequest },
     Answer { from: usize, to: usize, content: usize, ask: Ask, answer: Option<Answer> },
     Patience { node: usize, peer: usize, content: usize, ask: Ask },
+    Enough { node: usize, content: usize, ask: Ask },
     Take { from: usize, to: usize, content: usize, serial: u32, alternative: bool },
     Taken { from: usize, to: usize, content: usize, serial: u32, taken: Taken },
     Relay { node: usize, content: usize, serial: u32 },
@@ -331,6 +332,7 @@ impl World {
             | Event::Taken { to, .. } => *to,
             Event::Timer { node, .. }
             | Event::Patience { node, .. }
+            | Event::Enough { node, .. }
             | Event::Relay { node, .. }
             | Event::Client { node, .. }
             | Event::Report { node, .. }
@@ -355,6 +357,7 @@ impl World {
             Event::Query { from, to, content, ask, request } => self.query(from, to, content, ask, &request),
             Event::Answer { from, to, content, ask, answer } => self.answer(to, from, content, ask, answer),
             Event::Patience { node, peer, content, ask } => self.answer(node, peer, content, ask, None),
+            Event::Enough { node, content, ask } => self.enough(node, content, ask),
             Event::Take { from, to, content, serial, alternative } => self.take(from, to, content, serial, alternative),
             Event::Taken { from, to, content, serial, taken } => self.taken(from, to, content, serial, taken),
             Event::Relay { node, content, serial } => self.wake(node, content, serial),

@@ -12,7 +12,7 @@ use p2p_agent::exchange::{Answer, Given, PeerRequest};
 use p2p_agent::handshake::Asker;
 use p2p_agent::http::parse_response;
 use p2p_agent::keys::ContentKeys;
-use p2p_agent::limits::{HEAD_BYTES, PEERS, QUERY_TIMEOUT};
+use p2p_agent::limits::{HEAD_BYTES, PEERS, QUERY_TIMEOUT, ROUND_GRACE};
 use p2p_agent::record::Opener;
 use p2p_agent::time::Duration;
 use p2p_agent::want::{Answered, Round, SourceEnd};
@@ -21,6 +21,7 @@ use crate::clock;
 use crate::device::Device;
 use crate::net::interfaces::Interface;
 use crate::net::tcp;
+use crate::store::Signal;
 use crate::stream::{Inbox, NoHead, await_head, send};
 use crate::tally::add;
 
@@ -35,6 +36,12 @@ pub struct Line {
     pub inbox: Inbox<ANSWER_BYTES>,
     local: Ipv4Addr,
     peer: Ipv4Addr,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        tcp::part(self.stream.get_ref());
+    }
 }
 
 /// Idle connections that wait for the next query; the oldest makes room.
@@ -101,7 +108,8 @@ struct Target {
     interface: p2p_agent::agent::IfIndex,
 }
 
-/// Asks every peer at once and waits for each answer or its timeout.
+/// Asks every peer at once and waits for each answer or its timeout; once a source has answered only a moment longer, so that
+/// devices that are gone hold nobody up.
 pub async fn round(device: &Rc<Device>, md5: &ContentMd5) -> (Round, Vec<Found>) {
     let targets: heapless::Vec<Target, PEERS> = {
         let agent = device.agent.borrow();
@@ -115,24 +123,66 @@ pub async fn round(device: &Rc<Device>, md5: &ContentMd5) -> (Round, Vec<Found>)
         agent.discovery.peers().routable().map(target).take(PEERS).collect()
     };
     let subject = Rc::new(Subject { keys: device.keys(md5), held: device.held(md5) });
+    let arrivals: Rc<Arrivals> = Rc::default();
+    // Whoever has not answered at the end is dropped with its task.
     let tasks: Vec<_> = targets
         .iter()
         .map(|target| {
-            let (device, subject, target) = (device.clone(), subject.clone(), *target);
+            let (device, subject, arrivals, target) = (device.clone(), subject.clone(), arrivals.clone(), *target);
             let executor = device.executor.clone();
-            executor.spawn(async move { query(&device, &subject, target).await })
+            executor.spawn(async move {
+                let outcome = query(&device, &subject, target).await;
+                arrivals.outcomes.borrow_mut().push(outcome);
+                arrivals.signal.notify();
+            })
         })
         .collect();
     let mut round = Round { asked: targets.len(), silent: 0 };
-    let mut found = Vec::new();
-    for task in tasks {
-        match task.await {
-            Ok(one) => found.push(one),
-            Err(NotFound::Unknown) => {}
-            Err(NotFound::Silent) => round.silent += 1,
+    let mut found: Vec<Found> = Vec::new();
+    let (mut left, mut enough_at) = (tasks.len(), None);
+    while left > 0 {
+        let seen = arrivals.signal.generation();
+        for outcome in arrivals.outcomes.take() {
+            left -= 1;
+            match outcome {
+                Ok(one) => {
+                    let enough = device.agent.borrow().is_enough(clock::now(), subject.keys.id(), &one.answered);
+                    if enough && enough_at.is_none() {
+                        enough_at = Some(std::time::Instant::now() + ROUND_GRACE);
+                    }
+                    found.push(one);
+                }
+                Err(NotFound::Unknown) => {}
+                Err(NotFound::Silent) => round.silent += 1,
+            }
+        }
+        if left == 0 {
+            break;
+        }
+        let arrived = async {
+            arrivals.signal.past(seen).await;
+            false
+        };
+        let over = async {
+            match enough_at {
+                Some(at) => _ = async_io::Timer::at(at).await,
+                None => std::future::pending().await,
+            }
+            true
+        };
+        if smol::future::or(arrived, over).await {
+            break;
         }
     }
+    round.silent += left;
     (round, found)
+}
+
+/// What has come of a round's queries.
+#[derive(Default)]
+struct Arrivals {
+    outcomes: RefCell<Vec<Result<Found, NotFound>>>,
+    signal: Signal,
 }
 
 /// Asks the device that announced something, and tells the mind what it proved.

@@ -288,9 +288,6 @@ impl Relay<'_> {
     }
 
     async fn records(&mut self, stream: &mut Async<UnixStream>, taken: &mut Taken) -> End {
-        if self.body.begin(stream, self.size).await.is_err() {
-            return End::Dropped;
-        }
         let mut grown_at = clock::now();
         let mut look = None;
         loop {
@@ -327,7 +324,12 @@ impl Relay<'_> {
                     return End::Wrong;
                 }
             }
-            if self.body.write(stream, data).await.is_err() {
+            // The head goes out with the first good bytes: until then a proper answer is still possible.
+            let sent = async {
+                self.body.begin(stream, self.size).await?;
+                self.body.write(stream, data).await
+            };
+            if sent.await.is_err() {
                 return End::Dropped;
             }
             self.offset = end;
@@ -359,18 +361,23 @@ impl Relay<'_> {
             Some(task) => {
                 let (_, mut found) = task.await;
                 let answers: Vec<Answered> = found.iter().map(|found| found.answered).collect();
-                let better = device.agent.borrow_mut().handle_look(clock::now(), *id, &answers);
-                let place = better.and_then(|peer| found.iter().position(|found| found.answered.peer == peer));
-                let source = place.map(|place| found.swap_remove(place));
+                // After a refusal the same answers show the next one.
+                let better = loop {
+                    let better = device.agent.borrow_mut().handle_look(clock::now(), *id, &answers);
+                    let place = better.and_then(|peer| found.iter().position(|found| found.answered.peer == peer));
+                    let Some(source) = place.map(|place| found.swap_remove(place)) else { break None };
+                    let peer = source.answered.peer;
+                    let taken = source.take(device, *id, &self.keys, self.offset, true).await;
+                    let moved = taken.as_ref().map(|_| ()).map_err(|end| *end);
+                    if let Some(want) = device.agent.borrow_mut().want_mut(*id) {
+                        want.handle_moved(clock::now(), peer, moved);
+                    }
+                    if let Ok(taken) = taken {
+                        break Some((peer, Box::new(taken)));
+                    }
+                };
                 found.into_iter().for_each(|found| found.release(device));
-                let source = source?;
-                let peer = source.answered.peer;
-                let taken = source.take(device, *id, &self.keys, self.offset, true).await;
-                let moved = taken.as_ref().map(|_| ()).map_err(|end| *end);
-                if let Some(want) = device.agent.borrow_mut().want_mut(*id) {
-                    want.handle_moved(clock::now(), peer, moved);
-                }
-                taken.ok().map(|taken| (peer, Box::new(taken)))
+                better
             }
         }
     }

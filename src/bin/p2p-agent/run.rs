@@ -265,6 +265,9 @@ fn take_links(device: &Device, links: crate::net::interfaces::Interfaces) {
         info!("using {} with {}/{}", link.name, link.addr, link.prefix);
         agent.handle_interface_up(now, IfIndex(link.index), link.addr, link.prefix, link.wired);
     }
+    // The slowest counts: over it the site would wait.
+    let slowest = links.iter().filter_map(|link| link.link_mbit).min().unwrap_or(0);
+    agent.set_link_rate(u64::from(slowest) * 1_000_000 / 8);
 }
 
 /// Takes in datagrams.

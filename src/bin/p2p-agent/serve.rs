@@ -117,6 +117,12 @@ struct Connection {
     interface: IfIndex,
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        tcp::part(self.stream.get_ref());
+    }
+}
+
 /// A query that was answered and may be followed by its GET.
 struct Known {
     md5: ContentMd5,

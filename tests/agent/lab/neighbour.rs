@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt};
+use nix::sys::time::TimeVal;
 use p2p_agent::content::{Standing, State};
 use p2p_agent::exchange::{Answer, Given};
 use p2p_agent::handshake::Asker;
@@ -35,9 +36,24 @@ pub struct Head {
 
 impl Neighbour {
     /// Connects from the address `own` as somebody on the same link does: with TTL 255.
+    ///
+    /// A port that an earlier connection used may be in doubt at the agent for some seconds; another one is not.
     pub fn connect(own: Ipv4Addr, agent: &Agent) -> io::Result<Self> {
+        let mut outcome = Self::try_connect(own, agent);
+        for _ in 0..5 {
+            if !outcome.as_ref().is_err_and(|error| error.raw_os_error() == Some(nix::libc::EINPROGRESS)) {
+                break;
+            }
+            outcome = Self::try_connect(own, agent);
+        }
+        outcome
+    }
+
+    fn try_connect(own: Ipv4Addr, agent: &Agent) -> io::Result<Self> {
         let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         setsockopt(&socket, sockopt::Ipv4Ttl, &i32::from(LINK_TTL))?;
+        // Bounds connect(2), too: EINPROGRESS.
+        setsockopt(&socket, sockopt::SendTimeout, &TimeVal::new(2, 0))?;
         bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(own, 0)))?;
         connect(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(agent.address, agent.port)))?;
         let stream = TcpStream::from(socket);
@@ -107,9 +123,9 @@ impl Neighbour {
         }
     }
 
-    /// Takes from `offset` on, after a query; the status when refused.
+    /// Takes from `offset` on, after a query, and says that it knows no other source; the status when refused.
     pub fn take(&mut self, keys: &ContentKeys, mut asker: Asker, offset: u64) -> io::Result<Result<Opener, u16>> {
-        let take = asker.take(keys, offset, true).head::<HEAD_BYTES>(self.agent).unwrap();
+        let take = asker.take(keys, offset, false).head::<HEAD_BYTES>(self.agent).unwrap();
         self.send(&take)?;
         let head = self.head()?;
         let parsed = http::parse_response(&head.bytes).unwrap().unwrap();

@@ -18,7 +18,7 @@ use log::debug;
 use nix::sys::socket::{getsockopt, sockopt};
 use p2p_agent::content::ContentMd5;
 use p2p_agent::http::{Range, RangeError, Request, parse_request};
-use p2p_agent::limits::{CONTENT_BYTES, HEAD_TIMEOUT, HEARTBEAT, IDLE_TIMEOUT, LOCAL_CONNECTIONS};
+use p2p_agent::limits::{CONTENT_BYTES, HEAD_TIMEOUT, HEARTBEAT, LOCAL_CONNECTIONS, LOCAL_IDLE_TIMEOUT};
 
 use crate::device::Device;
 use crate::relay;
@@ -57,7 +57,7 @@ async fn serve(device: &Rc<Device>, mut stream: Async<UnixStream>) {
     let mut inbox = HeadInbox::default();
     loop {
         let complete = |bytes: &[u8]| parse_request(bytes).map(|request| request.is_some());
-        match await_head(&mut inbox, &mut stream, (IDLE_TIMEOUT, HEAD_TIMEOUT), complete).await {
+        match await_head(&mut inbox, &mut stream, (LOCAL_IDLE_TIMEOUT, HEAD_TIMEOUT), complete).await {
             Ok(()) => {}
             Err(NoHead::Closed) => return,
             Err(NoHead::Refused(refusal)) => {

@@ -41,7 +41,8 @@ impl Kind {
                 && !is_named_like_a_detour(name)
                 && !is_detour(sysfs, name),
             wired: !wireless,
-            link_mbit: number(&dir, "speed").filter(|mbit| *mbit > 0),
+            // Only hardware has a speed; what a veth pair or a bridge tells is a made-up number.
+            link_mbit: number(&dir, "speed").filter(|mbit| *mbit > 0 && dir.join("device").exists()),
         }
     }
 }
@@ -151,6 +152,8 @@ mod tests {
         let look = |name| Kind::look(sysfs.path(), name, LAN, ETHERNET);
         file("eth0/uevent", "INTERFACE=eth0\nIFINDEX=2\n");
         file("eth0/speed", "1000\n");
+        assert_eq!(look("eth0"), Kind { by_default: true, wired: true, link_mbit: None }, "no hardware behind it");
+        file("eth0/device/uevent", "");
         assert_eq!(look("eth0"), Kind { by_default: true, wired: true, link_mbit: Some(1000) });
         file("eth1/speed", "-1\n");
         assert_eq!(look("eth1").link_mbit, None);

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use nix::libc::{self, c_int, sock_filter, sock_fprog};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use p2p_agent::limits::{BULK_PRIORITY, LINK_TTL, LOWER_EFFORT_TOS};
+use p2p_agent::limits::{BULK_PRIORITY, GONE_AFTER, LINK_TTL, LOWER_EFFORT_TOS};
 
 /// asm-generic/socket.h. libc has it, but not on every target and version.
 const SO_MAX_PACING_RATE: c_int = 47;
@@ -40,9 +40,23 @@ pub fn buffers(socket: &impl AsFd, bytes: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// A neighbour that is gone is forgotten soon, also by sockets that are closed already. Its resets carry the ordinary TTL and are dropped
+/// here, so without this the kernel would keep such a connection for minutes, and refuse the next one from the same port.
+pub fn forget_soon(socket: &impl AsFd) -> io::Result<()> {
+    let millis = u32::try_from(GONE_AFTER.as_millis()).unwrap_or(u32::MAX);
+    setsockopt(socket, sockopt::TcpUserTimeout, &millis)?;
+    let seconds = c_int::try_from(GONE_AFTER.as_secs()).unwrap_or(c_int::MAX);
+    set_int(socket, libc::IPPROTO_TCP, libc::TCP_LINGER2, seconds)
+}
+
 /// TCP segments with a lesser TTL are dropped by the kernel. Without effect on UDP.
 pub fn require_link_ttl(socket: &impl AsFd) -> io::Result<()> {
     set_int(socket, libc::IPPROTO_IP, libc::IP_MINTTL, c_int::from(LINK_TTL))
+}
+
+/// Takes the demand of [`require_link_ttl`] back.
+pub fn accept_any_ttl(socket: &impl AsFd) -> io::Result<()> {
+    set_int(socket, libc::IPPROTO_IP, libc::IP_MINTTL, 0)
 }
 
 /// Every datagram comes with its kernel receive time, wall clock.

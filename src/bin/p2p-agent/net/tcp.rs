@@ -46,6 +46,14 @@ pub fn prepare_accepted(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)
 }
 
+/// For every connection right before it is dropped. The last acknowledgement of a peer that closed first comes from its
+/// kernel's TIME-WAIT, with the ordinary TTL. If it were not let in, this end would repeat its FIN for a minute or more, and meanwhile
+/// a new connection from the same port would hang.
+pub fn part(stream: &TcpStream) {
+    // A socket that is broken already needs no farewell.
+    let _ = options::accept_any_ttl(&stream);
+}
+
 /// The interface of an accepted connection: the one that `local` is the address of, if `peer` is a neighbour there.
 pub fn on_link(local: Ipv4Addr, peer: Ipv4Addr, interfaces: &[Interface]) -> Option<&Interface> {
     interfaces.iter().find(|interface| interface.addr == local).filter(|interface| interface.is_on_link(peer))
@@ -102,6 +110,7 @@ fn open_socket() -> io::Result<OwnedFd> {
     let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
     options::stay_on_link(&socket)?;
     options::buffers(&socket, TCP_BUFFER_BYTES)?;
+    options::forget_soon(&socket)?;
     Ok(socket)
 }
 

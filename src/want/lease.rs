@@ -1,0 +1,166 @@
+//! Holding the lease: told to fetch, announcing it, and yielding it.
+
+use core::net::Ipv4Addr;
+
+use super::{Condition, Phase, Reason, Want};
+use crate::content::{Standing, State};
+use crate::limits::{CLAIM_BEACONS, FETCH_BEACON, HINT_INTERVAL, LEASE_STALL, LOST_LEASE, WAITS_IN_VAIN};
+use crate::rank::{STEP_BYTES, Standpoint, link, steps};
+use crate::time::Instant;
+
+impl Want {
+    /// The client has been told to fetch. Its stall clock starts here: it needs a moment to begin.
+    pub fn handle_told(&mut self, now: Instant, condition: Condition) {
+        self.told = true;
+        // What a metered device's client does now is between it and its operator: no lease, no announcement.
+        let phase = if condition.may_fetch { Phase::Hold { moved_at: now } } else { Phase::Over };
+        self.phase = phase;
+    }
+
+    /// A peer proved its standing, by a query of its own or by an announcement. True when a waiting task should poll.
+    pub fn handle_standing(&mut self, now: Instant, peer: Ipv4Addr, standing: Standing, condition: Condition) -> bool {
+        self.rivals.handle_standing(now, peer, standing);
+        let own = self.standing(now, None, condition).rank;
+        match self.phase {
+            // Somebody moves: look who can be followed.
+            Phase::Wait { .. } if standing.state == State::Fetching && standing.available > self.offset => {
+                self.enter(now, Phase::Ask);
+                true
+            }
+            // Of two fetchers the better placed goes on; anybody else takes over only when it is a whole step ahead.
+            Phase::Hold { .. } if self.counts(now, peer, &standing) && self.dried < WAITS_IN_VAIN => {
+                let ahead = standing.available >= self.offset + STEP_BYTES && standing.attempt >= self.attempt;
+                let better = standing.state == State::Fetching && standing.rank > own && self.rivals.lives(now, peer);
+                // A slow link or the air holds everybody up: whoever has a better one and most of the bytes takes over.
+                let relieves = standing.state == State::Wanting || standing.state == State::Partial;
+                let near = standing.available + STEP_BYTES >= self.offset && standing.attempt == self.attempt;
+                let relieved =
+                    relieves && near && link(standing.rank) > link(own) && self.told && self.lost_at.is_none();
+                if relieved {
+                    self.lost_at = Some(now);
+                }
+                if ahead && standing.state != State::Idle || better || relieved {
+                    // The followers of one that steps back have to look for another source, and so for another fetcher.
+                    self.yielding = !relieved;
+                    self.stepping_back = relieved;
+                    self.enter(now, Phase::Over);
+                }
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether an announced standing is worth a query: it could change what this node does, and the last was not just now.
+    pub fn takes_hint(&mut self, now: Instant, standing: &Standing) -> bool {
+        if standing.state == State::Fetching {
+            self.pace.handle_front(now, standing.available);
+        }
+        let matters = match self.phase {
+            Phase::Wait { .. } => standing.available > self.offset || standing.state != State::Fetching,
+            Phase::Claim | Phase::Claimed | Phase::Hold { .. } => true,
+            _ => false,
+        };
+        let due = matters && now >= self.hint_due_at;
+        if due {
+            self.hint_due_at = now + HINT_INTERVAL;
+        }
+        due
+    }
+
+    /// The own `.part` has `available` bytes now.
+    pub fn handle_growth(&mut self, now: Instant, available: u64) {
+        if let Phase::Hold { moved_at } = &mut self.phase {
+            if available > self.offset {
+                *moved_at = now;
+            }
+        }
+        self.handle_progress(now, available);
+    }
+
+    /// The client reports on its download; whether it still holds the lease.
+    pub fn handle_report(&mut self, now: Instant, size: Option<u64>) -> bool {
+        self.handle_size(size);
+        match self.phase {
+            // The report itself is no progress: bytes are.
+            Phase::Hold { .. } => true,
+            // A client that fetches without having asked: the only case in which nobody yields to anybody yet.
+            Phase::Over if !self.told && !self.served => {
+                self.hold(now, Reason::NobodyHasIt);
+                self.told = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The client ended its download, well or not.
+    pub fn handle_release(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Hold { .. }) {
+            self.enter(now, Phase::Over);
+        }
+    }
+
+    /// Drops a lease whose client does not move.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if now.since(self.changed_at) >= LEASE_STALL {
+            self.yielding = false;
+        }
+        if matches!(self.phase, Phase::Hold { moved_at } if now.since(moved_at) >= LEASE_STALL) {
+            self.lost_at = Some(now);
+            self.enter(now, Phase::Over);
+        }
+    }
+
+    /// When [`Want::handle_timeout`](super::Want::handle_timeout) or [`Want::poll_announce`] is due.
+    pub fn poll_timeout(&self) -> Instant {
+        match self.phase {
+            Phase::Hold { moved_at } => self.announce_at.min(moved_at + LEASE_STALL),
+            Phase::Claim | Phase::Claimed => self.announce_at,
+            _ => Instant::FAR,
+        }
+    }
+
+    /// What to broadcast now, if anything is due.
+    pub fn poll_announce(&mut self, now: Instant, condition: Condition) -> Option<Standing> {
+        let claiming = matches!(self.phase, Phase::Claim | Phase::Claimed);
+        if now < self.announce_at || !(claiming || matches!(self.phase, Phase::Hold { .. })) {
+            return None;
+        }
+        self.announced += 1;
+        let next = CLAIM_BEACONS.get(self.announced as usize).zip(CLAIM_BEACONS.get(self.announced as usize - 1));
+        self.announce_at = now + next.map_or(FETCH_BEACON, |(next, last)| next.saturating_sub(*last));
+        Some(self.standing(now, None, condition))
+    }
+
+    /// What this node tells about itself. `held` is what is on disk: the bytes of the `.part`.
+    pub fn standing(&self, now: Instant, held: Option<u64>, condition: Condition) -> Standing {
+        let available = held.unwrap_or(self.offset);
+        let state = match self.phase {
+            Phase::Ask | Phase::Asked | Phase::Wait { .. } => State::Wanting,
+            Phase::Claim | Phase::Claimed => State::Claiming,
+            Phase::Hold { .. } => State::Fetching,
+            Phase::Follow { .. } | Phase::Over if available > 0 => State::Partial,
+            Phase::Follow { .. } | Phase::Over => State::Idle,
+        };
+        let lost = self.lost_at.is_some_and(|at| now.since(at) < LOST_LEASE);
+        let standpoint = Standpoint {
+            starved: condition.starved,
+            may_fetch: condition.may_fetch && !lost,
+            offset: self.offset,
+            wired: condition.wired,
+            speed: condition.speed,
+            fetching: condition.fetching,
+            tie_break: self.tie_break,
+        };
+        Standing { state, size: self.size, available, active: 0, rank: standpoint.rank(), attempt: self.attempt }
+    }
+
+    /// Whether a rival is to be waited for or yielded to. Who fell silent lately is not, nor who is far behind: it would bring nothing
+    /// for a while; nor who claims a rank beyond its bytes, which could not be overtaken.
+    pub(super) fn counts(&self, now: Instant, peer: Ipv4Addr, standing: &Standing) -> bool {
+        let near = standing.available.saturating_add(STEP_BYTES) >= self.offset;
+        let honest = u64::from(steps(standing.rank)) <= standing.available / STEP_BYTES;
+        near && honest && !self.avoided.is_distrusted(now, peer)
+    }
+}

@@ -1,0 +1,65 @@
+//! Looking round while bytes come: for a better source, or for another fetcher.
+
+use core::net::Ipv4Addr;
+
+use super::{Answered, Condition, Phase, SourceEnd, Want, choose};
+use crate::random::Random;
+use crate::time::Instant;
+
+impl Want {
+    /// While a source is followed or the lease is held: whether to ask every peer now and hand the answers to
+    /// [`Want::handle_look`](super::Want::handle_look). A follower looks when it is much slower than the front, or than `best`; a fetcher looks for another
+    /// one that it did not hear.
+    pub fn poll_look(&mut self, now: Instant, best: u64) -> bool {
+        match self.phase {
+            Phase::Follow { .. } => self.pace.poll_follower(now, self.offset, best.max(self.pace.best())),
+            Phase::Hold { .. } => self.told && self.pace.poll_fetcher(now),
+            _ => false,
+        }
+    }
+
+    /// What the look showed: whom to follow instead, if anybody. After a refusal the same answers show the next one.
+    pub fn handle_look(
+        &mut self,
+        now: Instant,
+        answers: &[Answered],
+        condition: Condition,
+        random: &mut Random,
+    ) -> Option<Ipv4Addr> {
+        let Phase::Follow { peer, .. } = self.phase else {
+            for answer in answers {
+                let _ = self.handle_standing(now, answer.peer, answer.standing, condition);
+            }
+            return None;
+        };
+        let others = || answers.iter().filter(|answer| answer.peer != peer);
+        let offset = self.offset.saturating_add(self.pace.worth(now));
+        if let Some(better) = choose(others(), offset, self.attempt, &self.avoided, now, random) {
+            return Some(better.peer);
+        }
+        // Nobody is far ahead, but the source is crowded: behind the next one ahead that feeds fewer all go faster.
+        let active = |answer: &&Answered| answer.standing.active;
+        let crowd = answers.iter().find(|answer| answer.peer == peer).as_ref().map_or(0, active);
+        let freer = |answer: &&Answered| answer.standing.active + 1 < crowd && self.is_known_source(answer);
+        let open = others().filter(freer).filter(|answer| !self.avoided.contains(now, answer.peer));
+        open.min_by_key(|answer| answer.standing.available).map(|next| next.peer)
+    }
+
+    /// The better source granted the bytes, or refused them.
+    pub fn handle_moved(&mut self, now: Instant, to: Ipv4Addr, moved: Result<(), SourceEnd>) {
+        let Phase::Follow { peer, .. } = self.phase else { return };
+        match moved {
+            Ok(()) => {
+                self.avoided.handle_end(now, peer, SourceEnd::Slow);
+                self.enter(now, Phase::Follow { peer: to, alternative: true });
+            }
+            Err(SourceEnd::Busy) => self.avoided.handle_end(now, to, SourceEnd::Slow),
+            Err(end) => self.avoided.handle_end(now, to, end),
+        }
+    }
+
+    /// The best rate at which this content came, in bytes per second.
+    pub fn best_rate(&self) -> u64 {
+        self.pace.best()
+    }
+}

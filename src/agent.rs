@@ -316,6 +316,11 @@ impl Agent {
         self.want(id).is_some_and(|want| want.is_enough(now, answered))
     }
 
+    /// Whether a round of queries about this content should ask this peer.
+    pub fn is_worth_asking(&self, now: Instant, id: PublicId, peer: Ipv4Addr) -> bool {
+        self.want(id).is_none_or(|want| want.is_worth_asking(now, peer))
+    }
+
     /// A query round for a want is over.
     pub fn handle_round(&mut self, now: Instant, id: PublicId, round: Round, answers: &[Answered]) {
         let condition = self.condition(now);

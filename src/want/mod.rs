@@ -187,6 +187,11 @@ impl Want {
         !fetches && self.is_known_source(answered) && !self.avoided.contains(now, answered.peer)
     }
 
+    /// Whether to ask this peer at all: not who just fell silent, whose answer would only be waited for, or who altered what it sent.
+    pub fn is_worth_asking(&self, now: Instant, peer: Ipv4Addr) -> bool {
+        !self.avoided.is_distrusted(now, peer)
+    }
+
     /// A query round is over; `answers` are the proven ones.
     pub fn handle_round(
         &mut self,

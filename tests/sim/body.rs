@@ -2,6 +2,7 @@
 //! serve, disk}.rs` and of `src/bin/p2p-fetch/{fetch, download, report}.rs`, without sockets.
 
 use p2p_agent::agent::{Agent, Held, Hint, Refused};
+use p2p_agent::content::PublicId;
 use p2p_agent::exchange::{Answer, PeerRequest};
 use p2p_agent::handshake::Answerer;
 use p2p_agent::limits::{DATAGRAM_BYTES, FETCH_BEACON, HEARTBEAT, LEASE_STALL, RELAYS, ROUND_GRACE, SOURCE_STALL};
@@ -205,9 +206,15 @@ impl World {
 
     // --- ask.rs ---------------------------------------------------------------------------------------------------
 
+    fn worth_asking(&self, node: usize, now: Instant, id: PublicId) -> Vec<usize> {
+        let agent = &self.nodes[node].agent;
+        let asked = agent.discovery.peers().routable().filter(|peer| agent.is_worth_asking(now, id, peer.addr));
+        asked.filter_map(|peer| place(peer.addr)).collect()
+    }
+
     fn round(&mut self, node: usize, content: usize) {
-        let targets: Vec<usize> =
-            self.nodes[node].agent.discovery.peers().routable().filter_map(|peer| place(peer.addr)).collect();
+        let (now, id) = (self.local(node), self.contents[content].keys.id());
+        let targets = self.worth_asking(node, now, id);
         self.nodes[node].files[content].serial += 1;
         let ask = Ask::Round(self.nodes[node].files[content].serial);
         let pending = targets.iter().map(|peer| (*peer, self.ask(node, *peer, content, ask))).collect();
@@ -536,8 +543,7 @@ impl World {
             return;
         }
         self.note(node, "looks round", content as u64, self.nodes[node].files[content].part);
-        let targets: Vec<usize> =
-            self.nodes[node].agent.discovery.peers().routable().filter_map(|peer| place(peer.addr)).collect();
+        let targets = self.worth_asking(node, now, id);
         let serial = self.serial();
         let pending = targets.iter().map(|peer| (*peer, self.ask(node, *peer, content, Ask::Look(serial)))).collect();
         self.nodes[node].files[content].look = Look { serial, pending, answers: Vec::new() };

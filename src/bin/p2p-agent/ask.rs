@@ -111,6 +111,8 @@ struct Target {
 /// Asks every peer at once and waits for each answer or its timeout; once a source has answered only a moment longer, so that
 /// devices that are gone hold nobody up.
 pub async fn round(device: &Rc<Device>, md5: &ContentMd5) -> (Round, Vec<Found>) {
+    let subject = Rc::new(Subject { keys: device.keys(md5), held: device.held(md5) });
+    let (now, id) = (clock::now(), subject.keys.id());
     let targets: heapless::Vec<Target, PEERS> = {
         let agent = device.agent.borrow();
         let target = |peer: &p2p_agent::peer::Peer| Target {
@@ -120,9 +122,9 @@ pub async fn round(device: &Rc<Device>, md5: &ContentMd5) -> (Round, Vec<Found>)
             interface: peer.interface,
         };
         // As many as the peer table holds.
-        agent.discovery.peers().routable().map(target).take(PEERS).collect()
+        let peers = agent.discovery.peers().routable().filter(|peer| agent.is_worth_asking(now, id, peer.addr));
+        peers.map(target).take(PEERS).collect()
     };
-    let subject = Rc::new(Subject { keys: device.keys(md5), held: device.held(md5) });
     let arrivals: Rc<Arrivals> = Rc::default();
     // Whoever has not answered at the end is dropped with its task.
     let tasks: Vec<_> = targets

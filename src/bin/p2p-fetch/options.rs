@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -72,7 +73,8 @@ What to get:
   MD5 URL               32 hex digits, and an https:// or http:// address
       --sha256 HEX      check the SHA-256 too
       --size BYTES      its size, if you know it: lack of room is noticed at once
-      --list FILE       several files: lines of `MD5 URL [SHA256]`; # begins a comment; - is stdin
+      --list FILE       several files: lines of `MD5 URL [SHA256]`; # begins a comment; - is stdin. The order is drawn
+                        anew in each run, so that the devices of a site fetch different files
 
 Where to:
       --content DIR     content directory, the same that the agent reads
@@ -185,6 +187,9 @@ fn read_list(path: &Path) -> Result<Vec<Wanted>, Failure> {
             list.push(entry);
         }
     }
+    // Every device starts somewhere else, so that those of one site fetch different files and give them to each other.
+    let order = RandomState::new();
+    list.sort_by_cached_key(|wanted: &Wanted| order.hash_one(wanted.md5.as_bytes()));
     if list.is_empty() {
         return Err(usage(format!("{} names no file", path.display())));
     }

@@ -16,6 +16,7 @@ mod process;
 mod relay;
 mod run;
 mod serve;
+mod session;
 mod store;
 mod stream;
 mod tally;

@@ -51,3 +51,6 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(15);
 pub const BREATH: Duration = Duration::from_millis(50);
 /// Without a terminal a line is printed at every tenth of the file or after this.
 pub const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Files of a list that change places with each other: twice as many as are worked on at once.
+pub const SHUFFLED: usize = 2 * JOBS;

@@ -13,7 +13,7 @@ use p2p_agent::hex;
 use ureq::tls::{PemItem, RootCerts, parse_pem};
 
 use crate::failure::{Failure, Kind};
-use crate::limits::{JOBS, KEEP_PARTS_DAYS, RETRIES};
+use crate::limits::{JOBS, KEEP_PARTS_DAYS, RETRIES, SHUFFLED};
 
 /// What the command line asks for.
 pub enum Command {
@@ -73,8 +73,8 @@ What to get:
   MD5 URL               32 hex digits, and an https:// or http:// address
       --sha256 HEX      check the SHA-256 too
       --size BYTES      its size, if you know it: lack of room is noticed at once
-      --list FILE       several files: lines of `MD5 URL [SHA256]`; # begins a comment; - is stdin. The order is drawn
-                        anew in each run, so that the devices of a site fetch different files
+      --list FILE       several files: lines of `MD5 URL [SHA256]`; # begins a comment; - is stdin. Neighbours in
+                        the list change places, so that the devices of a site fetch different files
 
 Where to:
       --content DIR     content directory, the same that the agent reads
@@ -187,9 +187,12 @@ fn read_list(path: &Path) -> Result<Vec<Wanted>, Failure> {
             list.push(entry);
         }
     }
-    // Every device starts somewhere else, so that those of one site fetch different files and give them to each other.
+    // Every device shuffles what stands near each other, so that those of one site fetch different files and give them to each other.
+    // A whole list in any order would put all of it on the uplink at once, and the last parts would come late.
     let order = RandomState::new();
-    list.sort_by_cached_key(|wanted: &Wanted| order.hash_one(wanted.md5.as_bytes()));
+    for near in list.chunks_mut(SHUFFLED) {
+        near.sort_by_cached_key(|wanted: &Wanted| order.hash_one(wanted.md5.as_bytes()));
+    }
     if list.is_empty() {
         return Err(usage(format!("{} names no file", path.display())));
     }

@@ -4,28 +4,30 @@
 //! the bytes have to come from the internet, the answer is a 404 with the reason, or, in mid-response, an aborted connection; the
 //! reason then waits for the repeated request.
 
+mod records;
+
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use async_io::{Async, Timer};
 use log::{debug, warn};
-use md5::{Digest, Md5};
+use md5::Md5;
 use p2p_agent::agent::Refused;
 use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::keys::ContentKeys;
-use p2p_agent::limits::{LEASE_STALL, RELAYS, SOURCE_STALL};
-use p2p_agent::record::{Opener, RECORD_HEADER, RecordError};
-use p2p_agent::want::{Answered, Reason, Round, SourceEnd, Step};
-use smol::future::{or, yield_now};
+use p2p_agent::limits::RELAYS;
+use p2p_agent::want::{Answered, Reason, SourceEnd, Step};
+use smol::future::or;
 
 use crate::api::response::{Body, Problem, client_gone, fail};
-use crate::ask::{self, Found, Line, Taken};
+use crate::ask::{self, Found};
 use crate::clock;
 use crate::device::{Device, Lent};
 use crate::disk;
 use crate::stream::Watchdog;
 use crate::tally::add;
+use records::End;
 
 /// What the client asks for.
 #[derive(Clone, Copy, Debug)]
@@ -143,22 +145,6 @@ struct Relay<'a> {
     body: Body,
     buffer: Lent<RELAYS>,
     watchdog: Watchdog,
-}
-
-/// A query round on the side.
-type Look = smol::Task<(Round, Vec<Found>)>;
-
-/// How one source's bytes ended.
-enum End {
-    /// This other source goes on from here.
-    Moved(Ipv4Addr, Box<Taken>),
-    Source(SourceEnd),
-    /// The local client has all of it.
-    Complete,
-    /// It has all of it, and it is something else.
-    Wrong,
-    /// The local client is gone, or P2P was switched off.
-    Dropped,
 }
 
 impl Relay<'_> {
@@ -286,127 +272,4 @@ impl Relay<'_> {
             End::Dropped | End::Moved(..) => Err(Stop::Abort),
         }
     }
-
-    async fn records(&mut self, stream: &mut Async<UnixStream>, taken: &mut Taken) -> End {
-        let mut grown_at = clock::now();
-        let mut look = None;
-        loop {
-            if let Some((peer, better)) = self.look_round(&mut look).await {
-                return End::Moved(peer, better);
-            }
-            let (length, last) = match self.record(&mut taken.line, &mut taken.opener).await {
-                Ok(record) => record,
-                Err(end) => return end,
-            };
-            // A fast source never makes this task wait; the others get their turn all the same.
-            yield_now().await;
-            let now = clock::now();
-            if length > 0 || last {
-                grown_at = now;
-            } else if now.since(grown_at) >= LEASE_STALL {
-                return End::Source(SourceEnd::Stalled);
-            } else {
-                continue;
-            }
-            let end = self.offset + length as u64;
-            // More than the whole, or an end before the whole: a source of something else.
-            if self.size.is_some_and(|size| end > size || last && end < size) {
-                return End::Source(SourceEnd::Corrupt);
-            }
-            let complete = last || self.size == Some(end);
-            let Some(data) = self.buffer.get(RECORD_HEADER..RECORD_HEADER + length) else {
-                return End::Source(SourceEnd::Corrupt);
-            };
-            if let Some(hash) = &mut self.hash {
-                hash.update(data);
-                // The last record is held back until the whole is known to be right.
-                if complete && self.hash.take().is_some_and(|hash| hash.finalize()[..] != self.md5.as_bytes()[..]) {
-                    return End::Wrong;
-                }
-            }
-            // The head goes out with the first good bytes: until then a proper answer is still possible.
-            let sent = async {
-                self.body.begin(stream, self.size).await?;
-                self.body.write(stream, data).await
-            };
-            if sent.await.is_err() {
-                return End::Dropped;
-            }
-            self.offset = end;
-            add(&self.device.tally.from_peers, length as u64);
-            if let Some(want) = self.device.agent.borrow_mut().want_mut(self.id) {
-                want.handle_progress(clock::now(), end);
-            }
-            if complete {
-                return if self.body.finish(stream).await.is_ok() { End::Complete } else { End::Dropped };
-            }
-        }
-    }
-
-    /// Looks for a better source while the present one goes on, when the mind wants to; the better one once it has granted the bytes.
-    async fn look_round(&mut self, look: &mut Option<Look>) -> Option<(Ipv4Addr, Box<Taken>)> {
-        let Self { device, md5, id, .. } = self;
-        match look.take() {
-            None => {
-                if device.agent.borrow_mut().poll_look(clock::now(), *id) {
-                    let (device, md5) = (device.clone(), *md5);
-                    *look = Some(device.executor.clone().spawn(async move { ask::round(&device, &md5).await }));
-                }
-                None
-            }
-            Some(task) if !task.is_finished() => {
-                *look = Some(task);
-                None
-            }
-            Some(task) => {
-                let (_, mut found) = task.await;
-                let answers: Vec<Answered> = found.iter().map(|found| found.answered).collect();
-                // After a refusal the same answers show the next one.
-                let better = loop {
-                    let better = device.agent.borrow_mut().handle_look(clock::now(), *id, &answers);
-                    let place = better.and_then(|peer| found.iter().position(|found| found.answered.peer == peer));
-                    let Some(source) = place.map(|place| found.swap_remove(place)) else { break None };
-                    let peer = source.answered.peer;
-                    let taken = source.take(device, *id, &self.keys, self.offset, true).await;
-                    let moved = taken.as_ref().map(|_| ()).map_err(|end| *end);
-                    if let Some(want) = device.agent.borrow_mut().want_mut(*id) {
-                        want.handle_moved(clock::now(), peer, moved);
-                    }
-                    if let Ok(taken) = taken {
-                        break Some((peer, Box::new(taken)));
-                    }
-                };
-                found.into_iter().for_each(|found| found.release(device));
-                better
-            }
-        }
-    }
-
-    /// Receives and opens one record; its data lies behind the header's place in the buffer.
-    async fn record(&mut self, line: &mut Line, opener: &mut Opener) -> Result<(usize, bool), End> {
-        let Self { device, buffer, watchdog, .. } = self;
-        let Some((header, data)) = buffer.split_first_chunk_mut::<RECORD_HEADER>() else { return Err(End::Dropped) };
-        let Line { stream, inbox, .. } = line;
-        let receive = async {
-            inbox.fill(stream, header, (&mut *watchdog, SOURCE_STALL)).await.map_err(broken)?;
-            let length = opener.header(header).map_err(corrupt)?.length;
-            let data = data.get_mut(..length).ok_or(End::Source(SourceEnd::Corrupt))?;
-            inbox.fill(stream, data, (&mut *watchdog, SOURCE_STALL)).await.map_err(broken)?;
-            let last = opener.open(header, data).map_err(corrupt)?;
-            Ok((length, last))
-        };
-        or(receive, async {
-            device.off().await;
-            Err(End::Dropped)
-        })
-        .await
-    }
-}
-
-fn broken(error: std::io::Error) -> End {
-    End::Source(if error.kind() == std::io::ErrorKind::TimedOut { SourceEnd::Stalled } else { SourceEnd::Cut })
-}
-
-fn corrupt(_: RecordError) -> End {
-    End::Source(SourceEnd::Corrupt)
 }

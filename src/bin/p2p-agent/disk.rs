@@ -65,7 +65,7 @@ impl Reader {
         }
     }
 
-    /// Puts the next piece behind the header's place in `buffer`, waiting for a growing file if need be.
+    /// Puts the next piece behind the header's place in `buffer`, at most what fits there, waiting for a growing file if need be.
     pub async fn next(&mut self, device: &Device, buffer: &mut [u8]) -> Result<Piece, &'static str> {
         let waits_since = clock::now();
         loop {
@@ -80,7 +80,8 @@ impl Reader {
             let waited = clock::now().since(waits_since);
             // Small pieces of a growing file are gathered for a moment: a record costs a MAC and two system calls.
             if ready > 0 && (ready >= GROWTH_BATCH || ends || waited >= GROWTH_LINGER) {
-                let length = usize::try_from(ready).unwrap_or(RECORD_BYTES).min(RECORD_BYTES);
+                let room = buffer.len().saturating_sub(RECORD_HEADER).min(RECORD_BYTES);
+                let length = usize::try_from(ready).unwrap_or(room).min(room);
                 let data = buffer.get_mut(RECORD_HEADER..RECORD_HEADER + length).ok_or("no buffer")?;
                 let count = self.file.read_at(self.offset, data).await.map_err(|error| {
                     warn!("a file cannot be read: {error}");

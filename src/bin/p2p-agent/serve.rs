@@ -252,7 +252,8 @@ impl Connection {
         send(&mut self.stream, &head, READER_STALL).await.map_err(|_| "the reader is gone")?;
         let mut watchdog = Watchdog::default();
         loop {
-            let step = reader.next(&self.device, &mut buffer).await?;
+            let room = buffer.get_mut(..RECORD_HEADER + self.device.upload_pace.piece()).ok_or("no buffer")?;
+            let step = reader.next(&self.device, room).await?;
             let (length, last) = match step {
                 Piece::Data { length, last } => (length, last),
                 Piece::Heartbeat => (0, false),

@@ -16,7 +16,7 @@ use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::keys::ContentKeys;
 use p2p_agent::limits::{LEASE_STALL, RELAYS, SOURCE_STALL};
 use p2p_agent::record::{Opener, RECORD_HEADER, RecordError};
-use p2p_agent::want::{Answered, Reason, Round, SourceEnd, Step};
+use p2p_agent::want::{Answered, Reason, Round, SourceEnd, Step, Want};
 use smol::future::{or, yield_now};
 
 use crate::api::response::{Body, Problem, client_gone, fail};
@@ -75,6 +75,9 @@ async fn respond_inner(device: &Rc<Device>, stream: &mut Async<UnixStream>, requ
     }
     let keys = device.keys(&request.md5);
     let id = keys.id();
+    let served = device.agent.borrow().want(id).is_some_and(Want::is_served);
+    // Before the content is wanted: a long prefix takes longer to hash than anybody waits for bytes.
+    let hash = if request.verify && !served { Some(prefix(device, stream, &request).await?) } else { None };
     let taken = device.agent.borrow_mut().handle_request(clock::now(), keys, request.offset, request.size);
     match taken {
         Ok(()) => {}
@@ -86,10 +89,6 @@ async fn respond_inner(device: &Rc<Device>, stream: &mut Async<UnixStream>, requ
     }
     device.remember(id, request.md5);
     let guard = Attached { device: device.clone(), id };
-    let hash = match request.verify {
-        false => None,
-        true => Some(disk::hash_prefix(device, &request).await.map_err(Stop::Say)?),
-    };
     let keys = device.keys(&request.md5);
     let body = Body::new(request.offset, request.ranged);
     let mut relay = Relay {
@@ -112,6 +111,15 @@ async fn respond_inner(device: &Rc<Device>, stream: &mut Async<UnixStream>, requ
     }
     drop(guard);
     outcome
+}
+
+/// The hash of what the client has, unless that hangs up meanwhile.
+async fn prefix(device: &Device, stream: &Async<UnixStream>, request: &Request) -> Result<Md5, Stop> {
+    or(async { disk::hash_prefix(device, request).await.map_err(Stop::Say) }, async {
+        client_gone(stream).await;
+        Err(Stop::Abort)
+    })
+    .await
 }
 
 fn stop(problem: Option<Problem>) -> Stop {

@@ -256,6 +256,8 @@ pub const LOG_BYTES_PER_SECOND: u32 = 16_384;
 pub const STARVED: Duration = Duration::from_millis(100);
 /// Part of a link's speed, where known, that one upload may take.
 pub const UPLOAD_SHARE_PERCENT: u32 = 90;
+/// What one record takes under an upload limit, at most: twenty readers then wait less than their patience with a source.
+pub const UPLOAD_PIECE: Duration = Duration::from_millis(50);
 /// How often the file no-p2p is looked for: off is off within a second, at two system calls a second.
 pub const SWITCH_CHECK: Duration = Duration::from_millis(400);
 /// How often the interfaces are listed even if nothing announced a change.
@@ -264,6 +266,7 @@ pub const INTERFACE_CHECK: Duration = Duration::from_secs(10);
 pub const STARVED_MEMORY: Duration = Duration::from_secs(30);
 
 const _: () = assert!(SLOTS_PER_ADDRESS < SLOTS);
+const _: () = assert!(UPLOAD_PIECE.as_millis() * (SLOTS as u128) < SOURCE_STALL.as_millis());
 const _: () = assert!(CONNECTIONS_PER_ADDRESS > SLOTS_PER_ADDRESS);
 const _: () = assert!(QUERY_CONNECTIONS >= SLOTS + PEERS - SLOTS);
 // The keystream of a record (two key blocks and its data) fits in the 8,192 blocks that separate two records.

@@ -3,7 +3,7 @@
 use std::thread;
 
 use crate::lab::local::End;
-use crate::lab::{Content, Site};
+use crate::lab::{Agent, Content, Site};
 
 #[test]
 fn a_second_client_of_one_content_reads_along_behind_the_first() {
@@ -130,4 +130,34 @@ fn a_part_with_wrong_bytes_poisons_its_follower_once_and_no_more() {
     let told = fetcher.report(&format!("content={}&event=verify-failed&offset=0&internet=150000", wrong.md5));
     assert_eq!(told.status, 200);
     follower.get(&wrong.path()).assert_fetch(&["md5-failed", "elected"]);
+}
+
+/// Sets how many files the agent may have open, and returns how many it was.
+fn limit_files(agent: &Agent, files: u64) -> u64 {
+    use nix::libc;
+    let new = libc::rlimit { rlim_cur: files, rlim_max: libc::RLIM_INFINITY };
+    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let pid = libc::pid_t::try_from(agent.pid()).unwrap();
+    // SAFETY: reads the one limit and writes the other; both outlive the calls.
+    unsafe {
+        assert_eq!(libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut old), 0);
+        let new = libc::rlimit { rlim_max: old.rlim_max, ..new };
+        assert_eq!(libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const new, std::ptr::null_mut()), 0);
+    }
+    old.rlim_cur
+}
+
+#[test]
+fn a_directory_that_cannot_be_listed_for_a_moment_loses_no_content() {
+    let site = Site::new();
+    let [agent] = site.agents();
+    let content = Content::random(58, 1_000);
+    agent.hold(&content);
+    let files = limit_files(&agent, 3);
+    // Asks for a scan.
+    agent.hold_as("MD5SUMS", b"");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    limit_files(&agent, files);
+    assert!(agent.log().contains("cannot be read to its end"));
+    assert!(agent.get("/v1/status").text().contains("\"contents\":1"), "{}", agent.log());
 }

@@ -15,3 +15,4 @@ mod local_clients;
 mod sharing;
 mod slots;
 mod switch;
+mod turns;

@@ -148,3 +148,12 @@ fn when_every_source_stays_busy_the_client_is_told_so() {
         asked.join().unwrap().assert_fetch(&["all-busy"]);
     });
 }
+
+#[test]
+fn the_lowest_upload_limit_stalls_no_reader() {
+    let site = Site::new();
+    let [holder, client] = site.agents_with([&["--max-upload", "132kbit"], &[]]);
+    let content = Content::random(57, 100_000);
+    holder.hold(&content);
+    client.get(&content.path()).assert_is(&content.bytes);
+}

@@ -14,7 +14,7 @@ use p2p_agent::content::PublicId;
 use p2p_agent::limits::{GROWTH_BATCH, GROWTH_LINGER, HEARTBEAT, LEASE_STALL, RECORD_BYTES, RELAYS};
 use p2p_agent::record::RECORD_HEADER;
 use p2p_agent::want::Want;
-use smol::future::or;
+use smol::future::{or, yield_now};
 
 use crate::api::response::{Body, Problem};
 use crate::clock;
@@ -65,7 +65,7 @@ impl Reader {
         }
     }
 
-    /// Puts the next piece behind the header's place in `buffer`, waiting for a growing file if need be.
+    /// Puts the next piece behind the header's place in `buffer`, at most what fits there, waiting for a growing file if need be.
     pub async fn next(&mut self, device: &Device, buffer: &mut [u8]) -> Result<Piece, &'static str> {
         let waits_since = clock::now();
         loop {
@@ -80,7 +80,8 @@ impl Reader {
             let waited = clock::now().since(waits_since);
             // Small pieces of a growing file are gathered for a moment: a record costs a MAC and two system calls.
             if ready > 0 && (ready >= GROWTH_BATCH || ends || waited >= GROWTH_LINGER) {
-                let length = usize::try_from(ready).unwrap_or(RECORD_BYTES).min(RECORD_BYTES);
+                let room = buffer.len().saturating_sub(RECORD_HEADER).min(RECORD_BYTES);
+                let length = usize::try_from(ready).unwrap_or(room).min(room);
                 let data = buffer.get_mut(RECORD_HEADER..RECORD_HEADER + length).ok_or("no buffer")?;
                 let count = self.file.read_at(self.offset, data).await.map_err(|error| {
                     warn!("a file cannot be read: {error}");
@@ -131,7 +132,7 @@ pub async fn hash_prefix(device: &Device, request: &Request) -> Result<Md5, Prob
             _ => return Err(Problem::CannotVerify),
         }
         // The one thread belongs to the other transfers, too.
-        smol::future::yield_now().await;
+        yield_now().await;
     }
     Ok(hash)
 }
@@ -180,5 +181,7 @@ pub async fn respond(
             add(&device.tally.completed, 1);
             return body.finish(stream).await.map_err(|_| None);
         }
+        // A file in the page cache and a fast client never make this task wait; the others get their turn all the same.
+        yield_now().await;
     }
 }

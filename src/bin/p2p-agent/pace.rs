@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
+use p2p_agent::limits::{RECORD_BYTES, UPLOAD_PIECE};
 
 /// A shared rate limit; without a rate it never waits.
 pub struct Pace {
@@ -16,6 +17,12 @@ impl Pace {
     /// A limit of so many bytes per second.
     pub fn new(bytes_per_second: Option<u64>) -> Self {
         Self { bytes_per_second, free_at: Cell::new(None) }
+    }
+
+    /// The most that one record may carry, so that those of the other readers are not late.
+    pub fn piece(&self) -> usize {
+        let piece = self.bytes_per_second.map(|rate| u128::from(rate) * UPLOAD_PIECE.as_millis() / 1_000);
+        piece.and_then(|bytes| usize::try_from(bytes).ok()).map_or(RECORD_BYTES, |bytes| bytes.clamp(1, RECORD_BYTES))
     }
 
     /// Waits until `bytes` more may leave.

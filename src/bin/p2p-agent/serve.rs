@@ -37,6 +37,8 @@ use crate::tally::add;
 pub async fn accept(device: Rc<Device>, executor: Weak<LocalExecutor<'static>>, listener: Async<TcpListener>) {
     let guests: Rc<Guests> = Rc::default();
     loop {
+        // A flood of connections never makes this task wait.
+        yield_now().await;
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -167,6 +169,8 @@ impl Connection {
             if !answered {
                 return;
             }
+            // Who pipelines and reads fast enough never makes this task wait; the others get their turn all the same.
+            yield_now().await;
         }
     }
 
@@ -248,7 +252,8 @@ impl Connection {
         send(&mut self.stream, &head, READER_STALL).await.map_err(|_| "the reader is gone")?;
         let mut watchdog = Watchdog::default();
         loop {
-            let step = reader.next(&self.device, &mut buffer).await?;
+            let room = buffer.get_mut(..RECORD_HEADER + self.device.upload_pace.piece()).ok_or("no buffer")?;
+            let step = reader.next(&self.device, room).await?;
             let (length, last) = match step {
                 Piece::Data { length, last } => (length, last),
                 Piece::Heartbeat => (0, false),

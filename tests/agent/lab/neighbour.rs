@@ -68,6 +68,11 @@ impl Neighbour {
         self.stream.write_all(bytes)
     }
 
+    /// The bare connection.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Says that nothing more comes.
     pub fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();

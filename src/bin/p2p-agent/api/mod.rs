@@ -19,6 +19,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use p2p_agent::content::ContentMd5;
 use p2p_agent::http::{Range, RangeError, Request, parse_request};
 use p2p_agent::limits::{CONTENT_BYTES, HEAD_TIMEOUT, HEARTBEAT, LOCAL_CONNECTIONS, LOCAL_IDLE_TIMEOUT};
+use smol::future::yield_now;
 
 use crate::device::Device;
 use crate::relay;
@@ -29,6 +30,8 @@ use response::{Problem, fail};
 pub async fn accept(device: Rc<Device>, listener: Async<UnixListener>) {
     let places = Rc::new(());
     loop {
+        // Nobody who connects or asks fast enough keeps the one thread.
+        yield_now().await;
         let Ok((stream, _)) = listener.accept().await else {
             Timer::after(HEARTBEAT).await;
             continue;
@@ -82,7 +85,7 @@ async fn serve(device: &Rc<Device>, mut stream: Async<UnixStream>) {
             Ok(Call::Look(look, json)) => status::answer(device, &mut stream, look, json).await,
         };
         match outcome {
-            Ok(()) if keep_alive => {}
+            Ok(()) if keep_alive => yield_now().await,
             Ok(()) => return,
             Err(problem) => {
                 _ = fail(&mut stream, &problem).await;

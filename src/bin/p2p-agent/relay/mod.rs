@@ -17,7 +17,7 @@ use p2p_agent::agent::Refused;
 use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::keys::ContentKeys;
 use p2p_agent::limits::RELAYS;
-use p2p_agent::want::{Answered, Reason, SourceEnd, Step};
+use p2p_agent::want::{Answered, Reason, SourceEnd, Step, Want};
 use smol::future::or;
 
 use crate::api::response::{Body, Problem, client_gone, fail};
@@ -77,6 +77,9 @@ async fn respond_inner(device: &Rc<Device>, stream: &mut Async<UnixStream>, requ
     }
     let keys = device.keys(&request.md5);
     let id = keys.id();
+    let served = device.agent.borrow().want(id).is_some_and(Want::is_served);
+    // Before the content is wanted: a long prefix takes longer to hash than anybody waits for bytes.
+    let hash = if request.verify && !served { Some(prefix(device, stream, &request).await?) } else { None };
     let taken = device.agent.borrow_mut().handle_request(clock::now(), keys, request.offset, request.size);
     match taken {
         Ok(()) => {}
@@ -88,10 +91,6 @@ async fn respond_inner(device: &Rc<Device>, stream: &mut Async<UnixStream>, requ
     }
     device.remember(id, request.md5);
     let guard = Attached { device: device.clone(), id };
-    let hash = match request.verify {
-        false => None,
-        true => Some(disk::hash_prefix(device, &request).await.map_err(Stop::Say)?),
-    };
     let keys = device.keys(&request.md5);
     let body = Body::new(request.offset, request.ranged);
     let mut relay = Relay {
@@ -114,6 +113,15 @@ async fn respond_inner(device: &Rc<Device>, stream: &mut Async<UnixStream>, requ
     }
     drop(guard);
     outcome
+}
+
+/// The hash of what the client has, unless that hangs up meanwhile.
+async fn prefix(device: &Device, stream: &Async<UnixStream>, request: &Request) -> Result<Md5, Stop> {
+    or(async { disk::hash_prefix(device, request).await.map_err(Stop::Say) }, async {
+        client_gone(stream).await;
+        Err(Stop::Abort)
+    })
+    .await
 }
 
 fn stop(problem: Option<Problem>) -> Stop {

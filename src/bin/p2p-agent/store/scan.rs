@@ -32,18 +32,25 @@ impl Store {
         self.tally.scans.set(self.tally.scans.get().saturating_add(1));
         let report = Report::default();
         self.index.borrow_mut().begin();
-        self.pass(&directory, &report, |md5, names, line| {
+        let whole = self.pass(&directory, &report, |md5, names, line| {
             if !self.mark(&directory, md5, names, line, &report) {
                 count(&report.unknown);
             }
         });
+        if !whole {
+            // What was not seen may be there all the same: nothing is forgotten, and a later scan looks again.
+            self.tally.undecided.set(true);
+            return;
+        }
         self.index.borrow_mut().commit();
         if report.unknown.get() > 0 {
             // The index is what the first pass found; the second adds to that.
             for counter in [&report.unreadable, &report.refused_lines] {
                 counter.set(0);
             }
-            self.pass(&directory, &report, |md5, names, line| self.add(&directory, md5, names, line, &report));
+            if !self.pass(&directory, &report, |md5, names, line| self.add(&directory, md5, names, line, &report)) {
+                self.tally.undecided.set(true);
+            }
             self.index.borrow_mut().commit();
         }
         self.conclude(&report);
@@ -86,8 +93,8 @@ impl Store {
         self.tally.warned_of_limit.get() && !self.index.borrow().is_full()
     }
 
-    /// Calls `visit` with every content name and every line of `MD5SUMS`.
-    fn pass(&self, directory: &Directory, report: &Report, visit: impl Fn(&ContentMd5, Names, u32)) {
+    /// Calls `visit` with every content name and every line of `MD5SUMS`; `false` if they could not all be read.
+    fn pass(&self, directory: &Directory, report: &Report, visit: impl Fn(&ContentMd5, Names, u32)) -> bool {
         let listing = directory.for_each(|name| match name {
             Name::Complete(md5) => visit(&md5, Names::OWN, 0),
             Name::Part(md5) => visit(&md5, Names::PART, 0),
@@ -95,11 +102,16 @@ impl Store {
         });
         if let Err(errno) = listing {
             self.warn(format_args!("the content directory cannot be read to its end: {}", errno.desc()));
+            return false;
         }
         let list = match directory.open_file(sums::NAME.as_bytes()) {
             Ok((list, _)) => list,
-            Err(Refused::Unreadable) => return count(&report.unreadable),
-            Err(_) => return,
+            Err(Refused::Unreadable) => {
+                count(&report.unreadable);
+                return true;
+            }
+            Err(Refused::Failed(_)) => return false,
+            Err(Refused::Missing | Refused::NotAFile) => return true,
         };
         let whole = sums::read(&list, &mut self.line.borrow_mut(), |line| match line.md5 {
             Some(md5) => visit(&md5, Names::LISTED, line.offset),
@@ -114,6 +126,7 @@ impl Store {
             Ok(whole) => report.list_too_long.set(!whole),
             Err(error) => self.warn(format_args!("MD5SUMS cannot be read to its end: {error}")),
         }
+        true
     }
 
     /// Marks a known content as still present under a name; `false` if it is not known.

@@ -88,8 +88,10 @@ pub struct Want {
     pace: Pace,
     /// Since when every source is fed to its speed.
     queued_at: Option<Instant>,
-    /// Waits that ended without a byte.
+    /// Waits and sources in a row that ended without a byte.
     dried: u8,
+    /// Bytes that were there when the present source was found.
+    followed_from: u64,
     /// A device with a better link is to fetch instead.
     stepping_back: bool,
     /// A better fetcher was found; the own client has not heard of it yet.
@@ -123,6 +125,7 @@ impl Want {
             pace: Pace::default(),
             queued_at: None,
             dried: 0,
+            followed_from: 0,
             stepping_back: false,
             yielding: false,
         }
@@ -147,10 +150,18 @@ impl Want {
         }
     }
 
+    /// Somebody's bytes do not fit the size that somebody told; it was not the client.
+    pub fn handle_size_in_doubt(&mut self) {
+        if !self.size_is_certain {
+            self.size = None;
+        }
+    }
+
     /// What to do now. `peers` are known to discovery; `settled_at` is when it has had time to find some.
     pub fn poll(&mut self, now: Instant, peers: usize, settled_at: Instant) -> Step {
         let dry_at = self.dry_since + WAIT_WITHOUT_BYTES;
         if now >= dry_at && !matches!(self.phase, Phase::Hold { .. } | Phase::Over) {
+            self.dried = self.dried.saturating_add(1);
             self.hold(now, self.trouble.unwrap_or(Reason::Timeout));
         }
         if matches!(self.phase, Phase::Wait { until } if now >= until) {
@@ -263,7 +274,9 @@ impl Want {
     /// The followed source delivered; the client has `offset` bytes now.
     pub fn handle_progress(&mut self, now: Instant, offset: u64) {
         if offset > self.offset {
+            // What the own client downloads says nothing about the peers.
             if let Phase::Follow { peer, .. } = self.phase {
+                self.dried = 0;
                 self.handle_contributor(peer);
             }
             self.pace.handle_bytes(now, offset - self.offset);
@@ -298,6 +311,9 @@ impl Want {
             SourceEnd::Corrupt => Some(Reason::MacFailed),
         };
         if matches!(self.phase, Phase::Follow { .. }) {
+            if end == SourceEnd::Stalled && self.offset == self.followed_from {
+                self.dried = self.dried.saturating_add(1);
+            }
             self.enter(now, if end == SourceEnd::Finished { Phase::Over } else { Phase::Ask });
         }
     }
@@ -397,6 +413,7 @@ impl Want {
         if matches!(phase, Phase::Follow { .. } | Phase::Hold { .. }) {
             self.pace.handle_start(now);
             self.stepping_back = false;
+            self.followed_from = self.offset;
         }
         self.phase = phase;
         self.changed_at = now;

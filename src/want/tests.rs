@@ -379,3 +379,35 @@ fn a_slow_follower_moves_to_who_is_ahead_and_tries_the_next_when_that_one_is_ful
     want.handle_moved(now, second, Ok(()));
     assert!(matches!(want.poll(now, 3, START), Step::Follow { peer, .. } if peer == second));
 }
+
+#[test]
+fn whoever_was_left_dry_twice_yields_to_nobody_any_more() {
+    let liar = says(2, State::Fetching, 60 << 20, BEST);
+    let mut want = want();
+    for _ in 0..2 {
+        assert!(matches!(round(&mut want, START, &[liar]), Step::Follow { .. }));
+        want.handle_source_end(START, liar.peer, SourceEnd::Stalled);
+        want.avoided = Avoided::default();
+    }
+    let later = START + crate::limits::RIVAL_LIFETIME;
+    assert_eq!(round(&mut want, later, &[]), Step::Query);
+    want.handle_round(later, Round::default(), &[], HERE, &mut Random::from_seed([1; 16]));
+    want.handle_told(later, HERE);
+    want.handle_response_end(later);
+    let _ = want.handle_standing(later, liar.peer, liar.standing, HERE);
+    assert!(want.handle_report(later, None));
+    // Its own download proves nothing about the others; bytes from one of them do.
+    want.handle_growth(later, 5);
+    assert_eq!(want.dried, 2);
+}
+
+#[test]
+fn a_size_that_only_a_peer_told_can_be_doubted() {
+    let mut want = want();
+    assert!(matches!(round(&mut want, START, &[says(2, State::Complete, 100, WORST)]), Step::Follow { .. }));
+    want.handle_size_in_doubt();
+    assert_eq!(want.size(), None);
+    let mut certain = Want::new(START, NodeId([1; 8]), keys(), 0, Some(100));
+    certain.handle_size_in_doubt();
+    assert_eq!(certain.size(), Some(100));
+}

@@ -195,7 +195,7 @@ pub async fn follow_hint(device: Rc<Device>, hint: Hint) {
     let subject = Subject { keys: device.keys(&md5), held: device.held(&md5) };
     if let Ok(found) = query(&device, &subject, target).await {
         let Found { answered, line, .. } = found;
-        device.pool.give_back(line);
+        device.keep(line);
         let woken = device.agent.borrow_mut().handle_standing(clock::now(), hint.id, hint.peer, answered.standing);
         if woken {
             device.stirred.notify();
@@ -238,7 +238,7 @@ async fn query(device: &Rc<Device>, subject: &Subject, target: Target) -> Result
             Ok(Found { answered: Answered { peer, standing, wired, delay }, line, asker })
         }
         Err(_) => {
-            device.pool.give_back(line);
+            device.keep(line);
             Err(NotFound::Unknown)
         }
     }
@@ -298,7 +298,7 @@ pub struct Taken {
 impl Found {
     /// Gives the connection back unused.
     pub fn release(self, device: &Device) {
-        device.pool.give_back(self.line);
+        device.keep(self.line);
     }
 
     /// Asks for the bytes from `offset` on.

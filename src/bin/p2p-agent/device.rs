@@ -11,7 +11,7 @@ use p2p_agent::record::RECORD_HEADER;
 use p2p_agent::time::Instant;
 use smol::LocalExecutor;
 
-use crate::ask::Pool;
+use crate::ask::{Line, Pool};
 use crate::clock;
 use crate::net::Mode;
 use crate::net::interfaces::Interfaces;
@@ -45,6 +45,8 @@ pub struct Device {
     pub stirred: Signal,
     /// Raised when the mind's next deadline may be nearer than it was.
     pub due: Signal,
+    /// Raised when a transfer loses its slot to another one of the same peer.
+    pub displaced: Signal,
     /// Raised when P2P is switched on or off.
     pub switched: Signal,
     /// Whether P2P is on.
@@ -98,6 +100,7 @@ impl Device {
             tally: Tally::default(),
             stirred: Signal::default(),
             due: Signal::default(),
+            displaced: Signal::default(),
             switched: Signal::default(),
             enabled: Cell::new(false),
             pool: Pool::default(),
@@ -168,6 +171,13 @@ impl Device {
     /// Whether a local response is under way in every relay.
     pub fn relays_free(&self) -> usize {
         self.relay_buffers.borrow().len()
+    }
+
+    /// Keeps a connection for the next query, unless P2P has been switched off meanwhile.
+    pub fn keep(&self, line: Box<Line>) {
+        if self.enabled.get() {
+            self.pool.give_back(line);
+        }
     }
 
     /// Resolves when P2P is off.

@@ -149,7 +149,7 @@ pub async fn respond(
         return Err(Some(Problem::ServedElsewhere));
     };
     let extent = file.available().map_err(|_| Some(Problem::ServedElsewhere))?;
-    if extent.complete && request.offset >= extent.available && extent.available > 0 {
+    if extent.complete && request.offset >= extent.available && request.offset > 0 {
         return Err(Some(Problem::BeyondEnd(extent.available)));
     }
     let mut hash = if request.verify { Some(hash_prefix(device, &request).await.map_err(Some)?) } else { None };

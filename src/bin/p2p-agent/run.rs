@@ -99,6 +99,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let store = Store::open(&options.content, &setup.domain_keys)
         .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{error}.")))?;
     let os_version = options.os_version.clone().unwrap_or_else(process::os_version);
+    // As it fits into a probe, so that every place shows the same.
+    let os_version = p2p_agent::wire::os_version(&os_version).as_str().to_owned();
     let mut agent = Agent::new(&os_version, Random::from_seed(process::seed()?));
     agent.set_may_fetch(!options.never_fetch);
     let executor = Rc::new(LocalExecutor::new());

@@ -4,6 +4,7 @@
 //! served before the peer has proved, over this connection's own challenge, that it knows the content.
 
 use std::cell::RefCell;
+use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::rc::{Rc, Weak};
 
@@ -22,7 +23,7 @@ use p2p_agent::limits::{
 use p2p_agent::record::{RECORD_HEADER, Sealer};
 use p2p_agent::slots::{Admission, SlotId};
 use smol::LocalExecutor;
-use smol::future::yield_now;
+use smol::future::{or, yield_now};
 use smol::io::AsyncWriteExt as _;
 
 use crate::clock;
@@ -229,6 +230,7 @@ impl Connection {
         let mut admission = agent.admit(now, self.peer, id, alternative);
         if let Admission::Displaces(old) = admission {
             agent.slots.release(old);
+            self.device.displaced.notify();
             admission = agent.admit(now, self.peer, id, alternative);
         }
         let Admission::Granted(slot) = admission else { return None };
@@ -264,7 +266,8 @@ impl Connection {
                 return Err("the slot is lost");
             }
             let message = seal(&mut sealer, &mut buffer, length, last).ok_or("no record")?;
-            let sent = watchdog.limit(READER_STALL, self.stream.write_all(message)).await;
+            let write = watchdog.limit(READER_STALL, self.stream.write_all(message));
+            let sent = or(write, lost(&self.device, slot)).await;
             sent.map_err(|_| "the reader is gone or too slow")?;
             self.device.agent.borrow_mut().slots.handle_progress(clock::now(), slot, length as u64);
             add(&self.device.tally.to_peers, length as u64);
@@ -274,6 +277,17 @@ impl Connection {
             // A fast reader never makes this task wait; the others get their turn all the same.
             yield_now().await;
         }
+    }
+}
+
+/// Ends when the slot has been given to a fail-over of the same device: its buffer is wanted.
+async fn lost(device: &Device, slot: SlotId) -> io::Result<()> {
+    loop {
+        let seen = device.displaced.generation();
+        if !device.agent.borrow().slots.holds(clock::now(), slot) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        device.displaced.past(seen).await;
     }
 }
 

@@ -99,6 +99,7 @@ async fn respond_inner(device: &Rc<Device>, stream: &mut Async<UnixStream>, requ
         id,
         md5: request.md5,
         size: request.size,
+        size_is_certain: request.size.is_some(),
         offset: request.offset,
         hash,
         body,
@@ -148,6 +149,8 @@ struct Relay<'a> {
     id: PublicId,
     md5: ContentMd5,
     size: Option<u64>,
+    /// The client told the size.
+    size_is_certain: bool,
     offset: u64,
     hash: Option<Md5>,
     body: Body,
@@ -276,6 +279,16 @@ impl Relay<'_> {
                     want.handle_content_failed(clock::now());
                 }
                 Err(self.fetch(Reason::Md5Failed))
+            }
+            End::WrongSize => {
+                let mut agent = self.device.agent.borrow_mut();
+                agent.handle_source_end(clock::now(), self.id, peer, SourceEnd::Cut);
+                if let Some(want) = agent.want_mut(self.id) {
+                    want.handle_size_in_doubt();
+                }
+                self.size = None;
+                // A response that has promised a length cannot take it back.
+                if self.body.is_begun() { Err(Stop::Abort) } else { Ok(()) }
             }
             End::Dropped | End::Moved(..) => Err(Stop::Abort),
         }

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 
 use async_io::Async;
 use md5::Digest as _;
-use p2p_agent::limits::{LEASE_STALL, SOURCE_STALL};
+use p2p_agent::limits::{CONTENT_BYTES, LEASE_STALL, SOURCE_STALL};
 use p2p_agent::record::{Opener, RECORD_HEADER, RecordError};
 use p2p_agent::want::{Answered, Round, SourceEnd};
 use smol::future::{or, yield_now};
@@ -23,6 +23,8 @@ pub(super) enum End {
     /// This other source goes on from here.
     Moved(Ipv4Addr, Box<Taken>),
     Source(SourceEnd),
+    /// Its bytes do not fit the size that it or another source told.
+    WrongSize,
     /// The local client has all of it.
     Complete,
     /// It has all of it, and it is something else.
@@ -54,9 +56,9 @@ impl Relay<'_> {
                 continue;
             }
             let end = self.offset + length as u64;
-            // More than the whole, or an end before the whole: a source of something else.
-            if self.size.is_some_and(|size| end > size || last && end < size) {
-                return End::Source(SourceEnd::Corrupt);
+            // More than the whole, or an end before the whole: a source of something else, or a wrong word about the size.
+            if end > CONTENT_BYTES || self.size.is_some_and(|size| end > size || last && end < size) {
+                return if self.size_is_certain { End::Source(SourceEnd::Corrupt) } else { End::WrongSize };
             }
             let complete = last || self.size == Some(end);
             let Some(data) = self.buffer.get(RECORD_HEADER..RECORD_HEADER + length) else {

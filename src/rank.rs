@@ -1,6 +1,6 @@
 //! Who should use the uplink for one content: an order that every node of the site computes alike.
 //!
-//! Best first: not starved, may fetch at all, furthest ahead (in steps of 1 MiB), wired, idle, and at last a hash of
+//! Best first: not starved, may fetch at all, furthest ahead (in steps of 1 MiB), wired, on a fast link, idle, and at last a hash of
 //! content and node, so that different contents get different fetchers.
 
 use crate::content::Rank;

@@ -71,6 +71,35 @@ fn a_device_on_two_networks_finds_and_serves_its_peers_on_both() {
 }
 
 #[test]
+fn a_device_without_a_link_waits_for_one_says_so_once_and_follows_its_address() {
+    lab::run(a_device_without_a_link_waits_for_one_says_so_once_and_follows_its_address, |site| {
+        const SENTENCE: &str = "no usable network interface";
+        let content = Content::random(7, 1 << 20);
+        let url = site.origin.publish(&content);
+        let (mut late, mut here) = (site.device(0), site.device(1));
+        late.namespace.ip("link set eth0 down");
+        late.start();
+        here.start();
+        let limit = Duration::from_secs(10);
+        wait_for("the agent says what it waits for", limit, || late.said("agent").contains(SENTENCE));
+        late.namespace.ip("link set eth0 up");
+        here.wait_for_peer(late.address);
+        late.wait_for_peer(here.address);
+        assert_eq!(late.said("agent").matches(SENTENCE).count(), 1);
+
+        let moved = site.lan.address(200);
+        late.namespace.ip("address flush dev eth0 scope global");
+        late.namespace.ip(&format!("address add {moved}/24 dev eth0"));
+        here.wait_for_peer(moved);
+        here.hold(&content);
+        late.wait_for_peer(here.address);
+        late.fetch(&content, &url).succeed_within(Duration::from_secs(20));
+        late.assert_holds(&content);
+        assert_eq!(site.origin.requests(), 0);
+    });
+}
+
+#[test]
 fn a_host_behind_a_router_gets_nothing() {
     lab::run(a_host_behind_a_router_gets_nothing, |site| {
         let content = Content::random(7, 1 << 20);

@@ -210,7 +210,8 @@ impl Connection {
         let Ok(granted) = answerer.handle_take(&keys, request) else { return self.refuse(403).await };
         let Ok(Some(mut file)) = self.device.store.open_content(&md5) else { return self.refuse(404).await };
         let Ok(extent) = file.available() else { return self.refuse(404).await };
-        if offset > extent.available || (offset == extent.available && extent.complete && offset > 0) {
+        // Strictly ahead also now: who moved here may have caught up since it was answered, and two that are level could follow each other.
+        if offset >= extent.available && offset > 0 {
             return self.refuse(416).await;
         }
         let Some((slot, buffer)) = self.admit(id, alternative) else {

@@ -20,6 +20,7 @@ pub mod content;
 pub mod discovery;
 pub mod domain;
 pub mod exchange;
+pub mod guard;
 pub mod hex;
 pub mod http;
 pub mod keys;

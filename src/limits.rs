@@ -100,6 +100,12 @@ pub const CLOCK_ERROR_MAX: Duration = Duration::from_millis(25);
 pub const CLOCK_AGREEMENT: Duration = Duration::from_millis(50);
 /// A clock that is wrong by more is worth a restart of the NTP client (behaviour 44).
 pub const CLOCK_OFF: Duration = Duration::from_millis(100);
+/// A clock that was found wrong so often in a row is not just being set.
+pub const CLOCK_GUARD_LOOKS: u8 = 3;
+/// Between two looks at the comparison: several exchanges with each peer.
+pub const CLOCK_GUARD_INTERVAL: Duration = Duration::from_secs(20);
+/// Between two restarts of the NTP client: peers that lie, and a client that cannot mend the clock, cause no more.
+pub const CLOCK_GUARD_PAUSE: Duration = Duration::from_secs(3_600);
 /// Wall and monotonic clock part by more only when the former is set, not by the time between reading the two.
 pub const CLOCK_STEP: Duration = Duration::from_millis(10);
 /// How fast a sample grows uncertain (PHI of RFC 5905).

@@ -6,6 +6,7 @@
 
 mod api;
 mod bounds;
+mod clocks;
 mod command_line;
 mod domain;
 mod hostile;

@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lexopt::prelude::*;
-use p2p_agent::limits::PORT;
+use p2p_agent::limits::{CLOCK_GUARD_INTERVAL, PORT};
 
 /// Exit codes of sysexits.h that the daemon uses.
 pub mod exit {
@@ -29,6 +30,8 @@ Usage: p2p-agent run [OPTIONS]        share and fetch until stopped; stays in th
        p2p-agent check [OPTIONS]      would `run` start here? exit 0 or 1, one sentence either way
        p2p-agent status [--json]      what the running agent does: links, peers, bytes
        p2p-agent explain MD5          how much of this content is here, and why it last came from the internet
+       p2p-agent clock-guard --exec CMD   runs CMD when three or more neighbours agree that this device's clock is
+                                          wrong, three looks in a row: to restart the NTP client. Needs the right to do so
 
 Options of run and check (all have defaults that work on a fresh device):
   --content DIR        files to share, only read: <md5>, growing <md5>.part, MD5SUMS  [/var/lib/p2p/content]
@@ -50,6 +53,11 @@ Options of run and check (all have defaults that work on a fresh device):
 Options of status and explain:
   --socket PATH        as above
   --json               the raw answer
+Options of clock-guard:
+  --exec CMD           run by sh -c, at most once an hour; P2P_CLOCK_OFFSET_MS in its environment is what
+                       the neighbours' clocks show more
+  --interval SECONDS   between two looks, 1 to 3600  [20]
+  --socket, --log      as above
 
   -h, --help           this text
   -V, --version        the version
@@ -60,6 +68,8 @@ Try it:  mkdir files && p2p-agent run --content files --socket agent.sock --addr
 Exit status: 0 good; 1 check: no; 64 wrong usage, 65 wrong key file or answer, 67 no such user, 69 something is
 not available (directory, socket, port, agent), 71 the system refused
 ";
+
+const VERBS: &str = "run, check, status, explain or clock-guard";
 
 /// How the process asks for CPU time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +150,17 @@ pub enum Command {
         /// JSON instead of text.
         json: bool,
     },
+    /// Restart the NTP client of a wrong clock.
+    GuardClock {
+        /// Local API of the running agent.
+        socket: PathBuf,
+        /// For `sh -c`.
+        command: String,
+        /// Between two looks.
+        interval: Duration,
+        /// How much is said.
+        log: log::LevelFilter,
+    },
     /// Print the help.
     Help,
     /// Print the version.
@@ -151,6 +172,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut options = Options::default();
     let (mut verb, mut md5, mut json) = (None::<String>, None::<String>, false);
+    let (mut command, mut interval) = (None::<String>, CLOCK_GUARD_INTERVAL);
     while let Some(argument) = parser.next().map_err(sentence)? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
@@ -178,6 +200,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
                     .map_err(|_| format!("--log takes off, error, warn, info or debug, not \"{text}\"."))?;
             }
             Long("json") => json = true,
+            Long("exec") => command = Some(text(&mut parser, "--exec")?),
+            Long("interval") => interval = seconds(&text(&mut parser, "--interval")?)?,
             Value(word) if verb.is_none() => verb = Some(word.to_string_lossy().into_owned()),
             Value(word) if verb.as_deref() == Some("explain") && md5.is_none() => {
                 md5 = Some(word.to_string_lossy().into_owned());
@@ -197,10 +221,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             Some(Some(md5)) => Ok(ask(format!("/v1/explain/{md5}"))),
             _ => Err("explain takes the content's MD5 as 32 lower-case hexadecimal digits.".into()),
         },
-        Some(other) => {
-            Err(format!("\"{other}\" is no command; say run, check, status or explain. See p2p-agent --help."))
-        }
-        None => Err("Say what to do: run, check, status or explain. See p2p-agent --help.".into()),
+        Some("clock-guard") => match command {
+            Some(command) => Ok(Command::GuardClock { socket: options.socket, command, interval, log: options.log }),
+            None => Err("clock-guard takes --exec CMD, such as --exec '/etc/init.d/S49ntp restart'.".into()),
+        },
+        Some(other) => Err(format!("\"{other}\" is no command; say {VERBS}. See p2p-agent --help.")),
+        None => Err(format!("Say what to do: {VERBS}. See p2p-agent --help.")),
     }
 }
 
@@ -236,6 +262,12 @@ fn loopback(text: &str) -> Result<Ipv4Addr, String> {
 
 fn port(text: &str) -> Result<u16, String> {
     text.parse().ok().filter(|port| *port != 0).ok_or_else(|| format!("--port takes 1 to 65535, not \"{text}\"."))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (1..=3_600).contains(seconds));
+    let seconds = seconds.ok_or_else(|| format!("--interval takes 1 to 3600 seconds, not \"{text}\"."))?;
+    Ok(Duration::from_secs(seconds))
 }
 
 /// Bytes per second of `20Mbit`, `800kbit`, `2.5MB` or `1MiB`.
@@ -298,6 +330,8 @@ mod tests {
             ("run --max-upload 3", "--max-upload"),
             ("run --address 127.0.0.2 --interface eth0", "--interface"),
             ("explain XYZ", "MD5"),
+            ("clock-guard", "--exec"),
+            ("clock-guard --exec true --interval 0", "--interval"),
             ("dance", "dance"),
             ("", "run"),
             ("run --content", "--content"),

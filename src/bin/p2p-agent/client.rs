@@ -1,4 +1,4 @@
-//! `status` and `explain`: one question to the running agent over its local API.
+//! `status`, `explain` and `clock-guard`: one question to the running agent over its local API.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -35,9 +35,13 @@ pub fn ask(socket: &Path, target: &str, json: bool) -> Result<String, Failure> {
             stream.take(ANSWER_BYTES).read_to_end(&mut answer)
         })
         .map_err(nobody)?;
-    let strange = || Failure::new(exit::DATA, format!("what answers at {} is not p2p-agent.", socket.display()));
-    let Ok(Some(head)) = parse_response(&answer) else { return Err(strange()) };
+    let Ok(Some(head)) = parse_response(&answer) else { return Err(strange(socket)) };
     let body = answer.get(head.head_bytes..).unwrap_or_default();
-    let body = String::from_utf8(body.to_vec()).map_err(|_| strange())?;
+    let body = String::from_utf8(body.to_vec()).map_err(|_| strange(socket))?;
     if head.status == 200 { Ok(body) } else { Err(Failure::new(exit::DATA, body.trim_end())) }
+}
+
+/// Somebody answers there, in another language.
+pub fn strange(socket: &Path) -> Failure {
+    Failure::new(exit::DATA, format!("what answers at {} is not p2p-agent.", socket.display()))
 }

@@ -8,6 +8,7 @@ mod client;
 mod clock;
 mod device;
 mod disk;
+mod guard;
 mod heap;
 mod logger;
 mod net;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             Err(failure) => complain(&failure.sentence, 1),
         },
         Ok(Command::Ask { socket, target, json }) => finish(client::ask(&socket, &target, json)),
+        Ok(Command::GuardClock { socket, command, interval, log }) => guard::run(&socket, &command, interval, log),
         Err(sentence) => complain(&sentence, exit::USAGE),
     }
 }

@@ -16,8 +16,8 @@ pub const PEERS: usize = 128;
 pub const CLOCK_SAMPLES: usize = 8;
 /// Connections accepted from peers at once: one kept-alive query connection for each peer.
 pub const QUERY_CONNECTIONS: usize = 128;
-/// Of those, connections from one address: its slots, its kept-alive queries and as many on the way out.
-pub const CONNECTIONS_PER_ADDRESS: usize = 10;
+/// Of those, connections from one address: for each of four downloads its transfer, and a query on the side.
+pub const CONNECTIONS_PER_ADDRESS: usize = 8;
 /// Connections accepted on the local socket at once: the relays, status readers and reports.
 pub const LOCAL_CONNECTIONS: usize = 16;
 /// Contents indexed. Players hold some hundred files; more than this is reported, not indexed.
@@ -77,6 +77,8 @@ pub const CENSUS_BITS: usize = 1_024;
 pub const CROWD: u32 = PEERS as u32 * 17 / 16;
 /// So many neighbours are then expected; the table has room for more, because their number scatters.
 pub const NEIGHBOURS: u32 = PEERS as u32 * 7 / 8;
+/// With fewer peers a node is nobody's neighbour in a crowd, whatever the census says: it takes in whom it hears.
+pub const SPARSE_TABLE: usize = PEERS / 8;
 /// A stranger is not probed again within this, so that each of its link-up probes may ask for one.
 pub const REPROBE_AFTER: Duration = Duration::from_millis(90);
 /// A unicast probe that found no room waits this long.
@@ -121,6 +123,8 @@ pub const QUERY_TIMEOUT: Duration = Duration::from_millis(300);
 pub const ROUND_GRACE: Duration = Duration::from_millis(40);
 /// From the first byte of a head to its last.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+/// From the connection to the first proof; a head more than one needs. Whoever proves nothing in it is a stranger.
+pub const PROOF_TIMEOUT: Duration = Duration::from_secs(4);
 /// A kept-alive connection without a request is closed after this.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same on the local socket, whose few places serve many short-lived programs.
@@ -133,7 +137,10 @@ pub const GROWTH_BATCH: u64 = 16_384;
 pub const GROWTH_LINGER: Duration = Duration::from_millis(10);
 /// A source that sends neither data nor heartbeat for this long is left (promise 3).
 pub const SOURCE_STALL: Duration = Duration::from_secs(2);
-/// A reader that takes no record for this long loses its slot.
+/// From the first byte of a record to its last, and for 64 KiB from a source that says that it has the whole: whoever is slower,
+/// 13 kB/s, has stalled. Wi-Fi at its worst is ten times faster, and so is any uplink over which videos are sent.
+pub const RECORD_TIMEOUT: Duration = Duration::from_secs(5);
+/// A reader that takes no record for this long loses its slot: with full records the same least rate.
 pub const READER_STALL: Duration = Duration::from_secs(5);
 /// A transfer without progress for this long may be displaced by its own device's fail-over.
 pub const SLOT_DISPLACED_AFTER: Duration = Duration::from_secs(1);
@@ -159,6 +166,8 @@ pub const AVOID_EXHAUSTED: Duration = Duration::from_millis(300);
 pub const AVOID_STALLED: Duration = Duration::from_secs(5);
 /// A peer whose record failed its MAC: whoever sits on that path stays there for a while.
 pub const AVOID_CORRUPT: Duration = Duration::from_secs(600);
+/// Contents with which a peer may fail within that time before it is left alone for all: more than one bad file.
+pub const OFFENCES: usize = 3;
 /// Between two query rounds while another device prepares to fetch.
 pub const WAIT_ROUND: Duration = Duration::from_millis(200);
 /// Random part of that wait, so that the waiting do not ask in step.
@@ -256,7 +265,7 @@ pub const READ_TRIES: u32 = 36;
 
 // --- the device ---------------------------------------------------------------------------------------------
 
-/// Bytes of log per second; beyond that lines are counted, not written.
+/// Bytes of log per second; beyond that lines are counted, not written. Half of it is for warnings and errors alone.
 pub const LOG_BYTES_PER_SECOND: u32 = 16_384;
 /// Timers later than this mean that the device is too busy to be a good source.
 pub const STARVED: Duration = Duration::from_millis(100);
@@ -273,7 +282,8 @@ pub const STARVED_MEMORY: Duration = Duration::from_secs(30);
 
 const _: () = assert!(SLOTS_PER_ADDRESS < SLOTS);
 const _: () = assert!(UPLOAD_PIECE.as_millis() * (SLOTS as u128) < SOURCE_STALL.as_millis());
-const _: () = assert!(CONNECTIONS_PER_ADDRESS > SLOTS_PER_ADDRESS);
+const _: () = assert!(CONNECTIONS_PER_ADDRESS >= SLOTS_PER_ADDRESS + RELAYS);
+const _: () = assert!(PROOF_TIMEOUT.as_millis() > HEAD_TIMEOUT.as_millis());
 const _: () = assert!(QUERY_CONNECTIONS >= SLOTS + PEERS - SLOTS);
 // The keystream of a record (two key blocks and its data) fits in the 8,192 blocks that separate two records.
 const _: () = assert!(RECORD_BYTES / 16 + 2 <= 8_192);

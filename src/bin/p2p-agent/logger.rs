@@ -5,13 +5,42 @@ use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use p2p_agent::limits::LOG_BYTES_PER_SECOND;
 
+/// What may be written in one second.
 struct Budget {
     since: Instant,
     written: u32,
     dropped: u32,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Self {
+        Self { since: now, written: 0, dropped: 0 }
+    }
+
+    /// Begins a new second when it is time; how many lines the last one dropped.
+    fn turn(&mut self, now: Instant) -> u32 {
+        if now.saturating_duration_since(self.since).as_secs() < 1 {
+            return 0;
+        }
+        std::mem::replace(self, Self::new(now)).dropped
+    }
+
+    /// Whether a line of so many bytes may be written. The second half is for warnings and errors, so that no chatter that a
+    /// peer provokes can drown them.
+    fn take(&mut self, level: Level, bytes: usize) -> bool {
+        let limit = if level <= Level::Warn { LOG_BYTES_PER_SECOND } else { LOG_BYTES_PER_SECOND / 2 };
+        let after = self.written.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        let granted = after <= limit;
+        if granted {
+            self.written = after;
+        } else {
+            self.dropped = self.dropped.saturating_add(1);
+        }
+        granted
+    }
 }
 
 struct StderrLog {
@@ -42,23 +71,18 @@ impl Log for StderrLog {
         // A longer line is cut, not lost.
         let _ = std::fmt::write(&mut Cut(&mut line), format_args!("{:5} {}", record.level(), record.args()));
         let Ok(mut guard) = self.budget.lock() else { return };
-        let budget = guard.get_or_insert_with(|| Budget { since: Instant::now(), written: 0, dropped: 0 });
+        let now = Instant::now();
+        let budget = guard.get_or_insert_with(|| Budget::new(now));
         let mut stderr = std::io::stderr().lock();
-        if budget.since.elapsed().as_secs() >= 1 {
-            if budget.dropped > 0 {
-                let _ =
-                    writeln!(stderr, "WARN  {} log lines dropped: more than the budget of one second", budget.dropped);
-            }
-            *budget = Budget { since: Instant::now(), written: 0, dropped: 0 };
+        let dropped = budget.turn(now);
+        if dropped > 0 {
+            let _ = writeln!(stderr, "WARN  {dropped} log lines dropped: more than the budget of one second");
         }
-        let bytes = u32::try_from(line.len()).unwrap_or(u32::MAX);
-        if budget.written.saturating_add(bytes) > LOG_BYTES_PER_SECOND {
-            budget.dropped += 1;
-            return;
+        // With its line end.
+        if budget.take(record.level(), line.len() + 1) {
+            // There is nobody to tell that the log is gone.
+            let _ = writeln!(stderr, "{line}");
         }
-        budget.written += bytes;
-        // There is nobody to tell that the log is gone.
-        let _ = writeln!(stderr, "{line}");
     }
 
     fn flush(&self) {}
@@ -77,5 +101,26 @@ impl std::fmt::Write for Cut<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn chatter_leaves_half_of_the_log_to_warnings_and_a_new_second_is_a_new_budget() {
+        let now = Instant::now();
+        let mut budget = Budget::new(now);
+        let chatter = (0..1_000).filter(|_| budget.take(Level::Debug, 100)).count();
+        assert_eq!(chatter, LOG_BYTES_PER_SECOND as usize / 200);
+        assert!(!budget.take(Level::Info, 100));
+        let warnings = (0..1_000).filter(|_| budget.take(Level::Warn, 100)).count();
+        assert_eq!(warnings, LOG_BYTES_PER_SECOND as usize / 100 - chatter);
+        assert!(!budget.take(Level::Error, 100));
+        assert_eq!(budget.turn(now), 0, "the second is not over");
+        assert_eq!(budget.turn(now + Duration::from_secs(1)), 2_002 - (chatter + warnings) as u32);
+        assert!(budget.take(Level::Debug, 100));
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use p2p_agent::content::NodeId;
 use p2p_agent::hex::Hex;
-use p2p_agent::limits::{CONNECTIONS_PER_ADDRESS, DATAGRAM_BYTES, HEAD_BYTES, REPLIES_PER_SOURCE};
+use p2p_agent::limits::{CONNECTIONS_PER_ADDRESS, DATAGRAM_BYTES, HEAD_BYTES, PROOF_TIMEOUT, REPLIES_PER_SOURCE};
 use p2p_agent::random::Random;
 use p2p_agent::time::Timestamp;
 use p2p_agent::wire::{Datagram, Flags, Probe, os_version};
@@ -267,20 +267,41 @@ fn absurd_ranges_are_refused() {
 }
 
 #[test]
-fn one_address_has_ten_connections_and_others_are_not_affected() {
+fn one_address_has_eight_connections_and_gives_up_its_own_oldest_for_one_more() {
     let scene = Scene::new();
     let keys = scene.content.keys();
-    let mut ten: Vec<_> = (0..CONNECTIONS_PER_ADDRESS).map(|_| scene.connect()).collect();
+    let mut others = Neighbour::connect(scene.site.address(), &scene.agent).unwrap();
+    assert!(others.query(&keys).unwrap().is_ok());
+    let mut own: Vec<_> = (0..CONNECTIONS_PER_ADDRESS).map(|_| scene.connect()).collect();
     // Each says something, so that it counts as known and stays.
-    for connection in &mut ten {
+    for connection in &mut own {
         assert!(connection.query(&keys).unwrap().is_ok());
     }
-    let mut eleventh = scene.connect();
-    assert!(eleventh.closed_after() < Duration::from_secs(2));
-    assert_eq!(scene.agent.metric("p2p_connections_refused_total"), 1);
+    let mut ninth = scene.connect();
+    assert!(ninth.query(&keys).unwrap().is_ok());
+    assert!(own[0].closed_after() < Duration::from_secs(2));
+    assert_eq!(scene.agent.metric("p2p_connections_displaced_total"), 1);
+    for connection in own[1..].iter_mut().chain([&mut ninth, &mut others]) {
+        assert!(connection.query(&keys).unwrap().is_ok(), "the others stay");
+    }
     scene.assert_serves();
-    ten.pop();
-    wait_for("a place is free again", || scene.connect().query(&keys).is_ok());
+}
+
+#[test]
+fn who_proves_nothing_is_shown_out_also_when_it_keeps_asking() {
+    let scene = Scene::new();
+    let unknown = Content::random(124, 1).keys();
+    let mut stranger = scene.connect();
+    let started = Instant::now();
+    let ended = loop {
+        if stranger.query(&unknown).map_or(true, |answer| answer.is_ok()) {
+            break started.elapsed();
+        }
+        assert!(started.elapsed() < PROOF_TIMEOUT * 3, "it is still answered");
+        thread::sleep(Duration::from_millis(200));
+    };
+    assert!(ended >= PROOF_TIMEOUT - Duration::from_millis(500), "{ended:?}");
+    scene.assert_serves();
 }
 
 #[test]

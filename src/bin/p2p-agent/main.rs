@@ -9,6 +9,7 @@ mod clock;
 mod device;
 mod disk;
 mod guard;
+mod guests;
 mod heap;
 mod logger;
 mod net;

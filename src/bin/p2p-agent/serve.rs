@@ -3,10 +3,10 @@
 //! A connection carries any number of queries one after the other (also pipelined) and ends with its first transfer. Nothing is
 //! served before the peer has proved, over this connection's own challenge, that it knows the content.
 
-use std::cell::RefCell;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::rc::{Rc, Weak};
+use std::time::Instant;
 
 use async_io::{Async, Timer};
 use log::debug;
@@ -17,8 +17,7 @@ use p2p_agent::handshake::{Answerer, Granted};
 use p2p_agent::http::parse_request;
 use p2p_agent::keys::ContentKeys;
 use p2p_agent::limits::{
-    CONNECTIONS_PER_ADDRESS, HEAD_BYTES, HEAD_TIMEOUT, HEARTBEAT, IDLE_TIMEOUT, QUERY_CONNECTIONS, READER_STALL, SLOTS,
-    UPLOAD_SHARE_PERCENT,
+    HEAD_BYTES, HEAD_TIMEOUT, HEARTBEAT, IDLE_TIMEOUT, PROOF_TIMEOUT, READER_STALL, SLOTS, UPLOAD_SHARE_PERCENT,
 };
 use p2p_agent::record::{RECORD_HEADER, Sealer};
 use p2p_agent::slots::{Admission, SlotId};
@@ -29,6 +28,7 @@ use smol::io::AsyncWriteExt as _;
 use crate::clock;
 use crate::device::{Device, Lent};
 use crate::disk::{Piece, Reader};
+use crate::guests::{Guests, Seat, Standing};
 use crate::net::interfaces::Interface;
 use crate::net::tcp;
 use crate::stream::{HeadInbox, NoHead, Watchdog, await_head, send};
@@ -51,20 +51,19 @@ pub async fn accept(device: Rc<Device>, executor: Weak<LocalExecutor<'static>>, 
         };
         let admitted =
             on_link(&device, stream.get_ref()).and_then(|(link, peer)| Some((link, peer, guests.admit(peer)?)));
-        let Some((link, peer, seat)) = admitted else {
+        let Some((link, peer, (seat, displaced))) = admitted else {
             add(&device.tally.connections_refused, 1);
             continue;
         };
+        if displaced {
+            add(&device.tally.connections_displaced, 1);
+        }
         let (local, interface) = (link.addr, IfIndex(link.index));
-        let connection = Connection { device: device.clone(), stream, peer, local, interface };
+        let number = seat.number;
+        let connection = Connection { device: device.clone(), stream, peer, local, interface, seat };
         // Without it P2P is being switched off.
         let Some(executor) = executor.upgrade() else { return };
-        executor
-            .spawn(async move {
-                connection.run().await;
-                drop(seat);
-            })
-            .detach();
+        guests.handle_task(number, executor.spawn(connection.run()));
     }
 }
 
@@ -81,43 +80,13 @@ fn on_link(device: &Device, stream: &TcpStream) -> Option<(Interface, Ipv4Addr)>
     Some((link, *peer.ip()))
 }
 
-/// Who is connected: bounded in all and per address.
-#[derive(Default)]
-struct Guests {
-    addresses: RefCell<heapless::Vec<Ipv4Addr, QUERY_CONNECTIONS>>,
-}
-
-impl Guests {
-    fn admit(self: &Rc<Self>, address: Ipv4Addr) -> Option<Seat> {
-        let mut addresses = self.addresses.borrow_mut();
-        if addresses.iter().filter(|known| **known == address).count() >= CONNECTIONS_PER_ADDRESS {
-            return None;
-        }
-        addresses.push(address).ok()?;
-        Some(Seat { guests: self.clone(), address })
-    }
-}
-
-struct Seat {
-    guests: Rc<Guests>,
-    address: Ipv4Addr,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut addresses = self.guests.addresses.borrow_mut();
-        if let Some(place) = addresses.iter().position(|known| *known == self.address) {
-            addresses.swap_remove(place);
-        }
-    }
-}
-
 struct Connection {
     device: Rc<Device>,
     stream: Async<TcpStream>,
     peer: Ipv4Addr,
     local: Ipv4Addr,
     interface: IfIndex,
+    seat: Seat,
 }
 
 impl Drop for Connection {
@@ -138,9 +107,14 @@ impl Connection {
         let mut inbox = HeadInbox::default();
         let mut known: Option<Known> = None;
         let mut proven = false;
+        let proof_by = Instant::now() + PROOF_TIMEOUT;
         loop {
-            // Who has proved nothing may not occupy a seat: all of them could be taken by strangers.
-            let idle = if proven { IDLE_TIMEOUT } else { HEAD_TIMEOUT };
+            // Who has proved nothing may not occupy a seat, neither in silence nor by asking for this and that.
+            let left = proof_by.saturating_duration_since(Instant::now());
+            let idle = if proven { IDLE_TIMEOUT } else { left.min(HEAD_TIMEOUT) };
+            if idle.is_zero() {
+                return;
+            }
             let complete = |bytes: &[u8]| parse_request(bytes).map(|request| request.is_some());
             match await_head(&mut inbox, &mut self.stream, (idle, HEAD_TIMEOUT), complete).await {
                 Ok(()) => {}
@@ -157,7 +131,10 @@ impl Connection {
                 Ok(request @ PeerRequest::Query { id, .. }) => {
                     let (now_known, answer) = self.answer(id, &request).unzip();
                     known = now_known;
-                    proven |= known.is_some();
+                    if known.is_some() && !proven {
+                        proven = true;
+                        self.seat.handle_standing(Standing::Known);
+                    }
                     let head = answer.unwrap_or(Answer::Refused(404)).head::<HEAD_BYTES>();
                     let sent = match head {
                         Ok(head) => send(&mut self.stream, &head, READER_STALL).await.is_ok(),
@@ -218,6 +195,7 @@ impl Connection {
             add(&self.device.tally.transfers_refused, 1);
             return self.refuse(503).await;
         };
+        self.seat.handle_standing(Standing::Reader);
         add(&self.device.tally.transfers_served, 1);
         let reader = Reader::new(id, file, offset);
         if let Err(why) = self.pump(slot.id, buffer, reader, (&keys, granted)).await {

@@ -29,8 +29,12 @@ pub struct Tally {
     pub corrupt_records: Cell<u64>,
     /// Contents that did not hash to their name.
     pub corrupt_contents: Cell<u64>,
+    /// Times that a peer was left alone for all contents.
+    pub peers_left: Cell<u64>,
     /// Connections refused: from off the link, or too many.
     pub connections_refused: Cell<u64>,
+    /// Connections ended for a newcomer: of strangers, or of its own address.
+    pub connections_displaced: Cell<u64>,
     /// Requests that were not understood.
     pub bad_requests: Cell<u64>,
     /// Datagrams that could not be sent.

@@ -295,10 +295,22 @@ fn metrics(device: &Device) -> String {
         &[("{what=\"record\"}", tally.corrupt_records.get()), ("{what=\"content\"}", tally.corrupt_contents.get())],
     );
     metric(
+        "peers_left",
+        "counter",
+        "Times that a peer was left alone for all contents because it had failed with several.",
+        &[("", tally.peers_left.get())],
+    );
+    metric(
         "connections_refused",
         "counter",
         "Connections from off the link or too many.",
         &[("", tally.connections_refused.get())],
+    );
+    metric(
+        "connections_displaced",
+        "counter",
+        "Connections that proved nothing, or were the oldest of their address, and made room for another one.",
+        &[("", tally.connections_displaced.get())],
     );
     metric(
         "bad_requests",

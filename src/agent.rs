@@ -14,6 +14,7 @@ use crate::keys::ContentKeys;
 use crate::limits::{
     DATAGRAM_BYTES, LINK_UP_PROBES, NONCES_REMEMBERED, QUERY_TIMEOUT, RETRY_AFTER, STARVED, STARVED_MEMORY, WANTS,
 };
+use crate::offenders::Offenders;
 pub use crate::peer::IfIndex;
 use crate::random::Random;
 use crate::slots::{Admission, Slots};
@@ -62,6 +63,7 @@ pub struct Agent {
     pub slots: Slots,
     wants: heapless::Vec<Want, WANTS>,
     nonces: heapless::Deque<[u8; 16], NONCES_REMEMBERED>,
+    offenders: Offenders,
     late_at: Option<Instant>,
     may_fetch: bool,
     /// The link that came up last is a wire.
@@ -93,6 +95,7 @@ impl Agent {
             slots: Slots::default(),
             wants: heapless::Vec::new(),
             nonces: heapless::Deque::new(),
+            offenders: Offenders::default(),
             late_at: None,
             may_fetch: true,
             wired: true,
@@ -170,6 +173,9 @@ impl Agent {
         announce: &Announce,
     ) -> Option<Hint> {
         let node = self.node;
+        if self.offenders.contains(now, from) {
+            return None;
+        }
         let want = self.want_mut(announce.id)?;
         let ours = announce.node == node;
         if ours || !want.keys().verify_announce(announce) || !want.takes_hint(now, &announce.standing) {
@@ -246,7 +252,8 @@ impl Agent {
         let _ = self.nonces.push_back(*nonce);
         self.discovery.handle_authenticated(now, interface, from);
         let condition = self.condition(now);
-        let woken = match self.want_mut(keys.id()) {
+        let heeded = !self.offenders.contains(now, from);
+        let woken = match self.want_mut(keys.id()).filter(|_| heeded) {
             Some(want) => want.handle_standing(now, from, *asker, condition),
             None => false,
         };
@@ -318,7 +325,7 @@ impl Agent {
 
     /// Whether a round of queries about this content should ask this peer.
     pub fn is_worth_asking(&self, now: Instant, id: PublicId, peer: Ipv4Addr) -> bool {
-        self.want(id).is_none_or(|want| want.is_worth_asking(now, peer))
+        !self.offenders.contains(now, peer) && self.want(id).is_none_or(|want| want.is_worth_asking(now, peer))
     }
 
     /// A query round for a want is over.
@@ -345,11 +352,18 @@ impl Agent {
         wants.iter_mut().find(|want| want.keys().id() == id)?.handle_look(now, answers, condition, random)
     }
 
-    /// The followed source ended.
-    pub fn handle_source_end(&mut self, now: Instant, id: PublicId, peer: Ipv4Addr, end: SourceEnd) {
+    /// The followed source ended. Some: it failed with so many contents that it is left alone for all of them for so long.
+    pub fn handle_source_end(
+        &mut self,
+        now: Instant,
+        id: PublicId,
+        peer: Ipv4Addr,
+        end: SourceEnd,
+    ) -> Option<Duration> {
         if let Some(want) = self.want_mut(id) {
             want.handle_source_end(now, peer, end);
         }
+        self.offenders.handle_end(now, peer, id, end)
     }
 
     /// The client was told to fetch; from here on the lease is this node's.
@@ -436,6 +450,7 @@ mod tests {
     use super::*;
     use crate::content::ContentMd5;
     use crate::keys::DomainKey;
+    use crate::limits::OFFENCES;
     use std::boxed::Box;
 
     const NOW: Instant = Instant::from_micros(5_000_000);
@@ -512,6 +527,32 @@ mod tests {
         let mut forged = claim.bytes;
         forged[100] ^= 1;
         assert_eq!(b.handle_datagram(NOW + Duration::from_secs(1), Timestamp::default(), LINK, A, &forged), None);
+    }
+
+    #[test]
+    fn a_peer_that_is_left_altogether_is_neither_asked_nor_heeded_but_still_served() {
+        let (mut a, mut b) = (node(1, A), node(2, B));
+        let other = ContentKeys::derive(&DomainKey::open(), &ContentMd5([8; 16]));
+        b.handle_request(NOW, keys(), 0, None).expect("room");
+        assert!(b.is_worth_asking(NOW, other.id(), A));
+        for number in 0..OFFENCES {
+            let id = PublicId([number as u8; 16]);
+            let left = b.handle_source_end(NOW, id, A, SourceEnd::Corrupt);
+            assert_eq!(left.is_some(), number + 1 == OFFENCES);
+        }
+        assert!(!b.is_worth_asking(NOW, other.id(), A) && !b.is_worth_asking(NOW, keys().id(), A));
+        assert!(b.is_worth_asking(NOW, other.id(), Ipv4Addr::new(10, 0, 0, 3)));
+        // Its word that it fetches would keep this device waiting.
+        a.handle_report(NOW, keys(), 0, None);
+        let query = a.ask(NOW, &keys(), A, B, Held::Part(5_000_000)).query(&keys());
+        let PeerRequest::Query { asker, .. } = query else { panic!() };
+        assert_eq!(asker.state, State::Fetching);
+        let answered = b.handle_query(NOW, LINK, (A, B), &keys(), &query, Held::Nothing);
+        assert!(answered.is_some(), "it may take what it asks for");
+        b.poll_want(NOW, keys().id());
+        b.handle_round(NOW, keys().id(), Round { asked: 0, silent: 0 }, &[]);
+        let standing = b.standing(NOW, keys().id(), Held::Nothing);
+        assert_eq!(standing.state, State::Claiming, "nobody else counts");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod hex;
 pub mod http;
 pub mod keys;
 pub mod limits;
+pub mod offenders;
 pub mod peer;
 pub mod random;
 pub mod record;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2p_agent::limits::RECORD_BYTES;
+use p2p_agent::limits::{OFFENCES, RECORD_BYTES, RECORD_TIMEOUT};
 
 use crate::lab::impostor::{Impostor, Lie};
 use crate::lab::local::End;
@@ -91,4 +91,61 @@ fn a_source_that_only_says_that_it_is_alive_is_left_within_its_stall_time() {
     assert!(reply.status == 404 || (body.is_empty() && end == End::Cut));
     // Promised are 3 s for a source and 6 s for a request that gets no byte.
     assert!(asked.elapsed() < Duration::from_secs(9), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_holder_that_trickles_is_left_like_one_that_stalls() {
+    for lie in [Lie::Trickles, Lie::RecordTrickles] {
+        let (_site, agent, _liar, content) = with_liar(lie);
+        let asked = Instant::now();
+        let mut reply = agent.get(&content.path());
+        let (body, end) = reply.rest();
+        let took = asked.elapsed();
+        // A 404 where nothing of the content had come.
+        let beginning = content.bytes.starts_with(&body) && body.len() < RECORD_BYTES && end == End::Cut;
+        assert!(reply.status == 404 || beginning, "{lie:?}: {} bytes, {end:?}", body.len());
+        assert!(took < RECORD_TIMEOUT + Duration::from_secs(6), "{lie:?}: {took:?}");
+    }
+}
+
+#[test]
+fn who_claims_or_fetches_and_never_moves_is_waited_for_once_and_not_for_long() {
+    for lie in [Lie::Claims, Lie::Fetches] {
+        let (_site, agent, _liar, content) = with_liar(lie);
+        let asked = Instant::now();
+        let reply = agent.get(&content.path());
+        let took = asked.elapsed();
+        reply.assert_fetch(&["timeout", "elected", "nobody-has-it"]);
+        // Promised are 3 s for who does not move and 6 s for a request that gets no byte.
+        assert!(took < Duration::from_secs(9), "{lie:?}: {took:?}");
+    }
+}
+
+#[test]
+fn who_alters_one_content_after_the_other_is_not_even_asked_for_the_next() {
+    let site = Site::new();
+    let contents: Vec<_> = (130..).take(OFFENCES + 2).map(|seed| Content::random(seed, 100_000)).collect();
+    let liar = Impostor::start_with(site.address(), site.port, &contents, Lie::AlteredRecord);
+    let mut agent = site.device();
+    agent.start(&[]);
+    agent.wait_for_peers(1);
+    for content in &contents[..OFFENCES] {
+        assert_eq!(agent.get(&content.path()).rest().1, End::Cut);
+    }
+    assert_eq!((liar.takes(), agent.metric("p2p_peers_left_total")), (OFFENCES, 1));
+    let asked = agent.metric("p2p_queries_total{kind=\"asked\"}");
+    for content in &contents[OFFENCES..] {
+        agent.get(&content.path()).assert_fetch(&["nobody-has-it"]);
+    }
+    assert_eq!(agent.metric("p2p_queries_total{kind=\"asked\"}"), asked, "it is not asked");
+    assert_eq!(liar.takes(), OFFENCES);
+    assert_eq!(agent.log().matches("failed with one content after the other").count(), 1);
+
+    // Others are, and it does not find that it may not ask.
+    let mut honest = site.device();
+    honest.start(&[]);
+    let [.., last] = &contents[..] else { unreachable!() };
+    honest.hold(last);
+    agent.wait_for_peers(2);
+    agent.get(&last.path()).assert_is(&last.bytes);
 }

@@ -82,20 +82,22 @@ impl<const N: usize> Inbox<N> {
         Ok(count)
     }
 
-    /// Fills `out`, first from what is pending, then from the stream, which may fall silent for `stall`.
+    /// Fills `out`, first from what is pending, then from the stream, which may fall silent for `stall` and take `whole` in all.
     pub async fn fill(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
         out: &mut [u8],
-        (watchdog, stall): (&mut Watchdog, Duration),
+        (watchdog, stall, whole): (&mut Watchdog, Duration, Duration),
     ) -> io::Result<()> {
         let ready = self.pending().len().min(out.len());
         let (first, rest) = out.split_at_mut(ready);
         first.copy_from_slice(self.pending().get(..ready).unwrap_or_default());
         self.consume(ready);
         let mut filled = 0;
+        let until = std::time::Instant::now() + whole;
         while let Some(room) = rest.get_mut(filled..).filter(|room| !room.is_empty()) {
-            match watchdog.limit(stall, stream.read(room)).await? {
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            match watchdog.limit(stall.min(left), stream.read(room)).await? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 count => filled += count,
             }

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
-use p2p_agent::content::{NodeId, Standing, State};
+use p2p_agent::content::{NodeId, Rank, Standing, State};
 use p2p_agent::exchange::{Answer, PeerRequest};
 use p2p_agent::handshake::Answerer;
 use p2p_agent::http;
@@ -37,6 +37,14 @@ pub enum Lie {
     TooMuch,
     /// It breaks off in the middle of the second record.
     BreaksOff,
+    /// It gives a few bytes now and then: enough never to be silent.
+    Trickles,
+    /// It gives its first record a few bytes at a time.
+    RecordTrickles,
+    /// It says that it is about to fetch, better placed than anybody, and does not.
+    Claims,
+    /// The same, and that it fetches.
+    Fetches,
 }
 
 /// The peer; it goes with the value.
@@ -51,8 +59,7 @@ struct Part {
     address: Ipv4Addr,
     port: u16,
     lie: Lie,
-    keys: ContentKeys,
-    bytes: Arc<Vec<u8>>,
+    contents: Arc<Vec<(ContentKeys, Vec<u8>)>>,
     takes: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
 }
@@ -60,9 +67,14 @@ struct Part {
 impl Impostor {
     /// A peer at `address` that claims to have `content`.
     pub fn start(address: Ipv4Addr, port: u16, content: &Content, lie: Lie) -> Self {
+        Self::start_with(address, port, std::slice::from_ref(content), lie)
+    }
+
+    /// The same for several contents.
+    pub fn start_with(address: Ipv4Addr, port: u16, contents: &[Content], lie: Lie) -> Self {
         let (takes, over): (Arc<AtomicUsize>, Arc<AtomicBool>) = Default::default();
-        let (keys, bytes) = (content.keys(), Arc::new(content.bytes.clone()));
-        let part = Part { address, port, lie, keys, bytes, takes: takes.clone(), over: over.clone() };
+        let contents = Arc::new(contents.iter().map(|content| (content.keys(), content.bytes.clone())).collect());
+        let part = Part { address, port, lie, contents, takes: takes.clone(), over: over.clone() };
         let listener = TcpListener::bind((address, port)).unwrap();
         setsockopt(&listener, sockopt::Ipv4Ttl, &i32::from(LINK_TTL)).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -182,15 +194,29 @@ impl Part {
         }
     }
 
+    /// The content that a request is about.
+    fn content(&self, request: &PeerRequest) -> Option<&(ContentKeys, Vec<u8>)> {
+        let (PeerRequest::Query { id, .. } | PeerRequest::Take { id, .. }) = request;
+        self.contents.iter().find(|(keys, _)| keys.id() == *id)
+    }
+
     fn answer(&self, from: Ipv4Addr, request: &PeerRequest) -> (Option<Answerer>, Answer) {
-        let Ok(mut answerer) = Answerer::accept(&self.keys, from, self.address, request) else {
+        let Some((keys, bytes)) = self.content(request) else { return (None, Answer::Refused(404)) };
+        let Ok(mut answerer) = Answerer::accept(keys, from, self.address, request) else {
             return (None, Answer::Refused(404));
         };
-        let size = self.bytes.len() as u64;
-        let (state, size) = (State::Complete, Some(if self.lie == Lie::TooMuch { size - 1 } else { size }));
-        let available = size.unwrap();
-        let standing = Standing { state, size, available, attempt: 1, ..Standing::default() };
-        let answer = match answerer.answer(&self.keys, standing, super::neighbour::fresh()) {
+        let size = bytes.len() as u64 - u64::from(self.lie == Lie::TooMuch);
+        let (state, available) = match self.lie {
+            Lie::Claims => (State::Claiming, 0),
+            Lie::Fetches => (State::Fetching, 0),
+            _ => (State::Complete, size),
+        };
+        // Neither starved nor metered, nothing of it yet, and then as well placed as can be.
+        let mut rank = [0xff; 16];
+        rank[..6].copy_from_slice(&[1, 1, 0, 0, 0, 0]);
+        let standing =
+            Standing { state, size: Some(size), available, rank: Rank(rank), attempt: 1, ..Standing::default() };
+        let answer = match answerer.answer(keys, standing, super::neighbour::fresh()) {
             Answer::Known { standing, challenge, .. } if self.lie == Lie::WrongProof => {
                 Answer::Known { standing, challenge, proof: Proof([1; 16]) }
             }
@@ -200,15 +226,17 @@ impl Part {
     }
 
     fn give(&self, mut stream: TcpStream, answerer: Answerer, take: &PeerRequest, offset: usize) -> io::Result<()> {
-        let granted = answerer.handle_take(&self.keys, take).map_err(|_| io::ErrorKind::InvalidData)?;
-        let (given, mut sealer) = granted.give(&self.keys, super::neighbour::fresh());
-        let size = Some(self.bytes.len() as u64);
+        let (keys, bytes) = self.content(take).ok_or(io::ErrorKind::NotFound)?;
+        let granted = answerer.handle_take(keys, take).map_err(|_| io::ErrorKind::InvalidData)?;
+        let (given, mut sealer) = granted.give(keys, super::neighbour::fresh());
+        let size = Some(bytes.len() as u64);
         stream.write_all(&given.head::<HEAD_BYTES>(offset as u64, size).unwrap())?;
         while self.lie == Lie::OnlyHeartbeats && !self.is_over() {
             stream.write_all(&sealer.seal(&mut [], false).map_err(io::Error::other)?)?;
             thread::sleep(Duration::from_millis(100));
         }
-        let records = self.bytes[offset..].chunks(RECORD_BYTES);
+        let piece = if self.lie == Lie::Trickles { 10 } else { RECORD_BYTES };
+        let records = bytes[offset..].chunks(piece);
         let last = records.len().saturating_sub(1);
         for (number, record) in records.enumerate() {
             let mut data = record.to_vec();
@@ -220,7 +248,16 @@ impl Part {
             if number == 1 && self.lie == Lie::BreaksOff {
                 return stream.write_all(&data[..100]);
             }
+            if self.lie == Lie::RecordTrickles {
+                for few in data.chunks(10) {
+                    stream.write_all(few)?;
+                    thread::sleep(Duration::from_millis(100));
+                }
+            }
             stream.write_all(&data)?;
+            if self.lie == Lie::Trickles {
+                thread::sleep(Duration::from_millis(100));
+            }
         }
         Ok(())
     }

@@ -75,7 +75,7 @@ pub async fn answer_request(
     let length = usize::try_from(body_bytes).ok().filter(|length| (1..=HEAD_BYTES).contains(length));
     let mut body = vec![0; length.ok_or(Problem::Bad(FORM))?];
     let mut watchdog = Watchdog::default();
-    let received = inbox.fill(stream, &mut body, (&mut watchdog, HEAD_TIMEOUT)).await;
+    let received = inbox.fill(stream, &mut body, (&mut watchdog, HEAD_TIMEOUT, HEAD_TIMEOUT)).await;
     received.map_err(|_| Problem::Bad("The body of the report did not come."))?;
     let text = std::str::from_utf8(&body).map_err(|_| Problem::Bad(FORM))?;
     let advice = take_in(device, text)?;

@@ -263,13 +263,18 @@ impl Relay<'_> {
                     warn!("{peer} sent a record that was altered on the way; it is not asked again for a while");
                     add(&self.device.tally.corrupt_records, 1);
                 }
-                self.device.agent.borrow_mut().handle_source_end(clock::now(), self.id, peer, end);
+                let left = self.device.agent.borrow_mut().handle_source_end(clock::now(), self.id, peer, end);
+                if let Some(span) = left {
+                    let seconds = span.as_secs();
+                    warn!("{peer} failed with one content after the other; it is asked for none for {seconds} s");
+                    add(&self.device.tally.peers_left, 1);
+                }
                 Ok(())
             }
             End::Complete => {
                 add(&self.device.tally.completed, 1);
                 let mut agent = self.device.agent.borrow_mut();
-                agent.handle_source_end(clock::now(), self.id, peer, SourceEnd::Finished);
+                let _ = agent.handle_source_end(clock::now(), self.id, peer, SourceEnd::Finished);
                 Ok(())
             }
             End::Wrong => {
@@ -282,7 +287,7 @@ impl Relay<'_> {
             }
             End::WrongSize => {
                 let mut agent = self.device.agent.borrow_mut();
-                agent.handle_source_end(clock::now(), self.id, peer, SourceEnd::Cut);
+                let _ = agent.handle_source_end(clock::now(), self.id, peer, SourceEnd::Cut);
                 if let Some(want) = agent.want_mut(self.id) {
                     want.handle_size_in_doubt();
                 }

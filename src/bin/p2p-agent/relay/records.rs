@@ -5,8 +5,10 @@ use std::os::unix::net::UnixStream;
 
 use async_io::Async;
 use md5::Digest as _;
-use p2p_agent::limits::{CONTENT_BYTES, LEASE_STALL, SOURCE_STALL};
+use p2p_agent::content::State;
+use p2p_agent::limits::{CONTENT_BYTES, LEASE_STALL, RECORD_BYTES, RECORD_TIMEOUT, SOURCE_STALL};
 use p2p_agent::record::{Opener, RECORD_HEADER, RecordError};
+use p2p_agent::time::Duration;
 use p2p_agent::want::{Answered, Round, SourceEnd};
 use smol::future::{or, yield_now};
 
@@ -36,15 +38,26 @@ pub(super) enum End {
 impl Relay<'_> {
     pub(super) async fn records(&mut self, stream: &mut Async<UnixStream>, taken: &mut Taken) -> End {
         let mut grown_at = clock::now();
+        // What has come since, and how long it was waited for.
+        let (mut came, mut waited) = (0, Duration::ZERO);
         let mut look = None;
         loop {
             if let Some((peer, better)) = self.look_round(&mut look).await {
                 return End::Moved(peer, better);
             }
+            let asked_at = clock::now();
             let (length, last) = match self.record(&mut taken.line, &mut taken.opener).await {
                 Ok(record) => record,
                 Err(end) => return end,
             };
+            // A source that has all of it has no reason to trickle. One that is still growing may have a slow uplink.
+            (came, waited) = (came + length, waited + clock::now().since(asked_at));
+            if waited >= RECORD_TIMEOUT {
+                if came < RECORD_BYTES && taken.standing.state == State::Complete && !last {
+                    return End::Source(SourceEnd::Stalled);
+                }
+                (came, waited) = (0, Duration::ZERO);
+            }
             // A fast source never makes this task wait; the others get their turn all the same.
             yield_now().await;
             let now = clock::now();
@@ -135,10 +148,10 @@ impl Relay<'_> {
         let Some((header, data)) = buffer.split_first_chunk_mut::<RECORD_HEADER>() else { return Err(End::Dropped) };
         let Line { stream, inbox, .. } = line;
         let receive = async {
-            inbox.fill(stream, header, (&mut *watchdog, SOURCE_STALL)).await.map_err(broken)?;
+            inbox.fill(stream, header, (&mut *watchdog, SOURCE_STALL, RECORD_TIMEOUT)).await.map_err(broken)?;
             let length = opener.header(header).map_err(corrupt)?.length;
             let data = data.get_mut(..length).ok_or(End::Source(SourceEnd::Corrupt))?;
-            inbox.fill(stream, data, (&mut *watchdog, SOURCE_STALL)).await.map_err(broken)?;
+            inbox.fill(stream, data, (&mut *watchdog, SOURCE_STALL, RECORD_TIMEOUT)).await.map_err(broken)?;
             let last = opener.open(header, data).map_err(corrupt)?;
             Ok((length, last))
         };

@@ -1,13 +1,15 @@
 //! How many nodes there are on the links, also those that find no room in the table.
 //!
-//! Each node id sets one bit out of m = `limits::CENSUS_BITS`. A bit that is set for the first time while z are still clear stands for m/z
+//! Each address sets one bit out of m = `limits::CENSUS_BITS`. A bit that is set for the first time while z are still clear stands for m/z
 //! nodes (those that came meanwhile and hit set bits included), so the sum of these is the estimate: linear counting, without a logarithm.
-//! A node that is heard often counts once. The estimate is that of the last whole window or of the present one, whichever is larger; a window
+//! A node that is heard often counts once, also after it was restarted. The estimate is that of the last whole window or of the present one, whichever is larger; a window
 //! is long enough for everybody's next broadcast.
 //!
-//! Whoever forges node ids can make it large. All that follows is that fewer strangers are taken in; peers keep their places.
+//! Addresses and not node ids, because whoever forges the latter has 2^64 of them and the former are those of the subnet. A forger can
+//! still make it large: fewer strangers are then taken in, and none are turned away from a table that is nearly empty.
 
-use crate::content::NodeId;
+use core::net::Ipv4Addr;
+
 use crate::limits;
 use crate::time::Instant;
 
@@ -29,12 +31,12 @@ impl Census {
         Self { bits, clear: BITS, estimate: 0, last_window: 0, window_ends_at: Instant::ZERO }
     }
 
-    /// A broadcast of this node was heard.
-    pub(super) fn handle_node(&mut self, now: Instant, node: NodeId) {
+    /// A broadcast of this address was heard.
+    pub(super) fn handle_address(&mut self, now: Instant, address: Ipv4Addr) {
         if now >= self.window_ends_at {
             *self = Self { last_window: self.estimate, window_ends_at: now + limits::INTERVAL_MAX, ..Self::new() };
         }
-        let hash = crate::peer::mix(u64::from_be_bytes(node.0)) as usize % limits::CENSUS_BITS;
+        let hash = crate::peer::mix(u64::from(address.to_bits())) as usize % limits::CENSUS_BITS;
         let (word, bit) = (&mut self.bits[hash / 64], 1 << (hash % 64));
         if *word & bit == 0 && self.clear > 0 {
             *word |= bit;
@@ -65,9 +67,9 @@ mod tests {
     fn census(nodes: u32, now: Instant, census: &mut Census) {
         let mut random = Random::from_seed([5; 16]);
         for _ in 0..nodes {
-            let node = NodeId(random.bytes());
-            census.handle_node(now, node);
-            census.handle_node(now, node);
+            let address = Ipv4Addr::from(random.bytes::<4>());
+            census.handle_address(now, address);
+            census.handle_address(now, address);
         }
     }
 

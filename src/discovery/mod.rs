@@ -364,7 +364,7 @@ impl Discovery {
         from: Ipv4Addr,
         probe: &Probe,
     ) -> Result<Option<Heard>, Dropped> {
-        self.census.handle_node(now, probe.node);
+        self.census.handle_address(now, from);
         if !self.sources.bucket(from).take(now, limits::REPLIES_PER_SOURCE) {
             return Err(Dropped::SourceBusy);
         }
@@ -384,7 +384,8 @@ impl Discovery {
         let own_interval = self.announced_interval();
         let candidate = Candidate { interface, addr: from, node: Some(node), state: PeerState::Heard };
         let is_known = self.peers.get(interface, from).is_some();
-        if !is_known && distance(self.node, node) > self.census.neighbourhood() {
+        let has_room = self.peers.routable().count() < limits::SPARSE_TABLE;
+        if !is_known && !has_room && distance(self.node, node) > self.census.neighbourhood() {
             return Err(Dropped::TableFull);
         }
         let peer = self.peers.admit(now, self.node, own_interval, candidate).ok_or(Dropped::TableFull)?;

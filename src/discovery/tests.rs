@@ -328,6 +328,27 @@ fn ten_thousand_forged_probes_leave_the_peers_in_the_table_and_answered() {
     assert!(answered >= 1, "{answered}");
 }
 
+#[test]
+fn forged_node_ids_by_the_thousand_keep_no_newcomer_out_of_an_empty_table() {
+    let mut bench = Bench::new();
+    bench.befriends(millis_in(1), 1);
+    for n in 0..10_000u64 {
+        let at = Instant::ZERO + Duration::from_micros(40_000 + n * 500);
+        bench.hears(at, 2 + n as usize % 200, &probe_of(NodeId((n * 7_919).to_be_bytes()), [3; 16]));
+    }
+    // Whatever was made of strangers is over.
+    let mut at = millis_in(15_000);
+    bench.timeout(at);
+    for n in 201..=220 {
+        at = at + Duration::from_millis(200);
+        bench.befriends(at, n);
+        assert!(bench.state(n) >= Some(PeerState::Probed), "{n}: {:?}", bench.state(n));
+        if bench.own.peers().routable().count() >= limits::SPARSE_TABLE {
+            return;
+        }
+    }
+}
+
 /// For every address: answers are as many as probes came from there at most, each of the same length, and own probes are one for each
 /// stranger heard; both together stay within the source's budget, and all own probes within that for strangers.
 #[test]

@@ -32,11 +32,14 @@ impl Asked {
 }
 
 /// A piece of an answer.
+#[allow(dead_code)] // not every test says everything
 pub enum Say {
     /// These bytes.
     Bytes(Vec<u8>),
     /// Silence.
     Pause(Duration),
+    /// These bytes again and again, with a pause behind each time, until the client has enough.
+    Endless(Vec<u8>, Duration),
 }
 
 /// The answers; they end with the closing of the connection.
@@ -108,6 +111,10 @@ fn serve(stream: &UnixStream, log: &Mutex<Vec<Asked>>, script: &Arc<Script>) -> 
     for say in script(&asked) {
         match say {
             Say::Pause(span) => thread::sleep(span),
+            Say::Endless(bytes, pause) => loop {
+                (&*stream).write_all(&bytes).ok()?;
+                thread::sleep(pause);
+            },
             Say::Bytes(bytes) => (&*stream).write_all(&bytes).ok()?,
         }
     }

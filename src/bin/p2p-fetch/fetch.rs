@@ -41,7 +41,9 @@ pub struct Fetch<'a> {
     pub(crate) figures: Arc<Figures>,
     pub(crate) outcome: Outcome,
     size: Option<u64>,
-    /// In this attempt: all bytes came from the internet.
+    /// It comes from the sync file or the origin; an agent may be mistaken, or worse.
+    size_is_certain: bool,
+    /// In this attempt: all bytes came from the internet, and nobody else said where they end.
     internet_alone: bool,
     pub(crate) ranges: bool,
     pub(crate) generation: u32,
@@ -72,6 +74,7 @@ impl<'a> Fetch<'a> {
             figures: Arc::default(),
             outcome: Outcome::default(),
             size: wanted.size,
+            size_is_certain: wanted.size.is_some(),
             internet_alone: true,
             ranges: true,
             generation: 0,
@@ -97,7 +100,10 @@ impl<'a> Fetch<'a> {
         self.figures.offset.store(part.len(), Relaxed);
         for attempt in 1..=ATTEMPTS {
             self.progress.at(part.len(), self.size);
-            if let Err(failure) = self.fill(&mut part, attempt == ATTEMPTS) {
+            let missing = self.wanted.size.unwrap_or(0).saturating_sub(part.len());
+            let room = if missing > 0 { check_room(&self.options.content, missing) } else { Ok(()) };
+            let filled = room.and_then(|()| self.fill(&mut part, attempt == ATTEMPTS));
+            if let Err(failure) = filled {
                 if part.len() == 0 {
                     part.remove();
                 }
@@ -117,8 +123,8 @@ impl<'a> Fetch<'a> {
                 break;
             }
             self.progress.note("what came does not match the MD5: it is dropped and fetched again");
-            (self.internet_alone, self.ranges, self.size) = (true, true, self.wanted.size);
-            self.figures.size.store(0, Relaxed);
+            (self.internet_alone, self.ranges) = (true, true);
+            self.forget_size();
             self.outcome.resumed = 0;
             std::thread::sleep(self.backoff.fail());
         }
@@ -144,7 +150,7 @@ impl<'a> Fetch<'a> {
             let asked = if use_agent { self.ask(part)? } else { Asked::Internet { agent_is_there: !without_agent } };
             let pause = match asked {
                 Asked::Ended => return Ok(()),
-                Asked::Cut if part.len() > before => {
+                Asked::Cut if part.len() - before >= CHUNK_BYTES as u64 => {
                     (relays_in_vain, rounds_in_vain, refusals) = (0, 0, 0);
                     self.backoff.reset();
                     self.breath()
@@ -159,6 +165,9 @@ impl<'a> Fetch<'a> {
                     pause
                 }
                 Asked::Internet { agent_is_there } => {
+                    if !self.size_is_certain {
+                        self.forget_size();
+                    }
                     let downloaded = self.download(part, agent_is_there, rounds_in_vain <= RELAYS_WITHOUT_PROGRESS)?;
                     if part.len() > before {
                         (relays_in_vain, rounds_in_vain, refusals) = (0, 0, 0);
@@ -210,11 +219,18 @@ impl<'a> Fetch<'a> {
         self.progress.asking();
         Ok(match self.agent.ask(self.wanted.md5, part.len(), self.size) {
             Reply::Bytes { start, size, body } => {
-                self.learn(part, size)?;
+                if !self.hear(part, size) {
+                    self.outcome.reason = Some("the agent tells a size that cannot be".into());
+                    return Ok(Asked::Internet { agent_is_there: false });
+                }
+                self.internet_alone = false;
                 self.progress.source("from peers", part.len());
                 self.relay(part, start, body)?
             }
-            Reply::End => Asked::Ended,
+            Reply::End => {
+                self.internet_alone = false;
+                Asked::Ended
+            }
             Reply::Busy { retry_after } => Asked::Busy(retry_after),
             Reply::Fetch { reason } => {
                 self.outcome.reason = Some(reason);
@@ -236,14 +252,48 @@ impl<'a> Fetch<'a> {
                 Ok(0) => return Ok(Asked::Ended),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                // It fails over or ends the response in less time; an agent that does neither is not asked again.
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    self.outcome.reason = Some("the agent fell silent".into());
+                    return Ok(Asked::Internet { agent_is_there: false });
+                }
                 Err(_) => return Ok(Asked::Cut),
             };
             let fresh = behind(chunk.get(..read).unwrap_or_default(), &mut skip);
             if !fresh.is_empty() {
-                self.internet_alone = false;
+                if self.is_too_much(part, fresh.len() as u64) {
+                    self.outcome.reason = Some("the agent sends more than there is, or than there is room for".into());
+                    return Ok(Asked::Internet { agent_is_there: false });
+                }
                 self.outcome.peers += fresh.len() as u64;
                 self.append(part, fresh)?;
             }
+        }
+    }
+
+    /// The size that the agent tells is believed as far as nothing speaks against it; false: it cannot be.
+    fn hear(&mut self, part: &Part, size: Option<u64>) -> bool {
+        let Some(size) = size.filter(|size| self.size != Some(*size)) else { return true };
+        let missing = size.saturating_sub(part.len());
+        if self.size_is_certain || size < part.len() || check_room(&self.options.content, missing).is_err() {
+            return false;
+        }
+        self.size = Some(size);
+        self.figures.size.store(size, Relaxed);
+        true
+    }
+
+    fn forget_size(&mut self) {
+        self.size = self.wanted.size;
+        self.size_is_certain = self.size.is_some();
+        self.figures.size.store(self.size.unwrap_or(0), Relaxed);
+    }
+
+    /// Nobody but this bounds a relay that does not end.
+    fn is_too_much(&self, part: &Part, more: u64) -> bool {
+        match self.size {
+            Some(size) => part.len().saturating_add(more) > size,
+            None => check_room(&self.options.content, more).is_err(),
         }
     }
 
@@ -262,13 +312,13 @@ impl<'a> Fetch<'a> {
         self.size.is_some_and(|size| part.len() < size)
     }
 
-    /// The size, once somebody tells it, decides whether there is room.
+    /// The size, once the origin tells it, decides whether there is room.
     pub(crate) fn learn(&mut self, part: &Part, size: Option<u64>) -> Result<(), Failure> {
         let Some(size) = size else { return Ok(()) };
         if self.size != Some(size) {
             check_room(&self.options.content, size.saturating_sub(part.len()))?;
         }
-        self.size = Some(size);
+        (self.size, self.size_is_certain) = (Some(size), true);
         self.figures.size.store(size, Relaxed);
         Ok(())
     }

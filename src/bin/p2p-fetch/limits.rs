@@ -17,13 +17,16 @@ pub const KEEP_PARTS_DAYS: u64 = 30;
 
 /// The agent takes up to 6 s for the head of its answer, as it may wait for another device's lease.
 pub const AGENT_HEAD_TIMEOUT: Duration = Duration::from_secs(8);
-/// The agent fails over within 6 s without bytes or ends the response; a longer silence is a dead agent.
+/// The agent fails over within 6 s without bytes or ends the response; a longer silence is a dead agent, and so is one from which
+/// 64 KiB take longer: 6.5 kB/s is less than any uplink over which videos are sent.
 pub const AGENT_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Lines behind the last chunk of an agent's answer. It sends none; a proxy may.
+pub const TRAILER_LINES: usize = 24;
 /// A report is answered at once or not waited for.
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two reports while fetching: a device that should follow another one learns it within this.
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(500);
-/// Relays in a row that brought no byte, after which the internet is tried.
+/// Relays in a row that were cut before 64 KiB, after which the internet is tried.
 pub const RELAYS_WITHOUT_PROGRESS: u32 = 4;
 /// All waiting together for an agent that answers 503; then the internet.
 pub const BUSY_AGENT_PATIENCE: Duration = Duration::from_secs(600);

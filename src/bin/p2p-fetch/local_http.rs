@@ -14,7 +14,7 @@ use nix::sys::time::TimeVal;
 use p2p_agent::http::{Response, parse_response};
 use p2p_agent::limits::HEAD_BYTES;
 
-use crate::limits::{AGENT_BODY_TIMEOUT, CHUNK_BYTES};
+use crate::limits::{AGENT_BODY_TIMEOUT, CHUNK_BYTES, TRAILER_LINES};
 
 /// Sends `request` (a whole request, with its body), waits up to `patience` for the head of the answer and lets `read`
 /// make something of it.
@@ -31,9 +31,8 @@ pub fn exchange<T>(
 }
 
 fn receive<T>(stream: UnixStream, deadline: Instant, read: impl FnOnce(&Response<'_>, Body) -> T) -> io::Result<T> {
-    let mut reader = BufReader::with_capacity(CHUNK_BYTES, stream);
+    let mut reader = BufReader::with_capacity(CHUNK_BYTES, Patient::new(stream));
     let head = read_head(&mut reader, deadline)?;
-    reader.get_ref().set_read_timeout(Some(AGENT_BODY_TIMEOUT))?;
     let response = parse_response(&head).map_err(|refusal| io::Error::new(ErrorKind::InvalidData, refusal))?;
     let response = response.ok_or_else(|| garbage("an incomplete head"))?;
     let framing = match (response.chunked, response.content_length) {
@@ -41,6 +40,7 @@ fn receive<T>(stream: UnixStream, deadline: Instant, read: impl FnOnce(&Response
         (false, Some(length)) => Framing::Length(length),
         (false, None) => Framing::Ended,
     };
+    reader.get_mut().begin(AGENT_BODY_TIMEOUT);
     Ok(read(&response, Body { framing, reader }))
 }
 
@@ -53,14 +53,47 @@ fn dial(path: &Path, patience: Duration) -> io::Result<UnixStream> {
     Ok(UnixStream::from(socket))
 }
 
-fn read_head(reader: &mut BufReader<UnixStream>, deadline: Instant) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+/// A stream that is waited for a turn long until [`CHUNK_BYTES`] more, or all of it, have come: silence and dribble end alike.
+struct Patient {
+    stream: UnixStream,
+    turn: Duration,
+    left: Duration,
+    came: usize,
+}
+
+impl Patient {
+    fn new(stream: UnixStream) -> Self {
+        Self { stream, turn: Duration::ZERO, left: Duration::ZERO, came: 0 }
+    }
+
+    /// A turn begins; it and those that follow are so long.
+    fn begin(&mut self, turn: Duration) {
+        (self.turn, self.left, self.came) = (turn, turn, 0);
+    }
+}
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left.is_zero() {
             return Err(ErrorKind::TimedOut.into());
         }
-        reader.get_ref().set_read_timeout(Some(left))?;
+        self.stream.set_read_timeout(Some(self.left))?;
+        // Only the wait counts, not what the disk takes meanwhile.
+        let asked = Instant::now();
+        let read = self.stream.read(buffer)?;
+        self.left = self.left.saturating_sub(asked.elapsed());
+        self.came = self.came.saturating_add(read);
+        if self.came >= CHUNK_BYTES {
+            self.begin(self.turn);
+        }
+        Ok(read)
+    }
+}
+
+fn read_head(reader: &mut BufReader<Patient>, deadline: Instant) -> io::Result<Vec<u8>> {
+    reader.get_mut().begin(deadline.saturating_duration_since(Instant::now()));
+    let mut head = Vec::new();
+    loop {
         let line_at = head.len();
         let room = HEAD_BYTES.saturating_sub(line_at) as u64;
         reader.by_ref().take(room).read_until(b'\n', &mut head)?;
@@ -76,7 +109,7 @@ fn read_head(reader: &mut BufReader<UnixStream>, deadline: Instant) -> io::Resul
 /// The body of an answer; `read` returns 0 at its real end only, a cut is an error.
 pub struct Body {
     framing: Framing,
-    reader: BufReader<UnixStream>,
+    reader: BufReader<Patient>,
 }
 
 enum Framing {
@@ -124,8 +157,12 @@ impl Body {
         if left > 0 {
             return Ok(Framing::Chunk { left, first: false });
         }
-        while !self.line()?.is_empty() {} // trailer fields
-        Ok(Framing::Ended)
+        for _ in 0..TRAILER_LINES {
+            if self.line()?.is_empty() {
+                return Ok(Framing::Ended);
+            }
+        }
+        Err(garbage("trailer fields without an end"))
     }
 
     /// One line without its CR LF. A line that stops in the middle is a cut.

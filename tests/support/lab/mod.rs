@@ -73,7 +73,8 @@ pub fn wait_for(what: &str, limit: Duration, mut condition: impl FnMut() -> bool
 }
 
 fn run_inside(way: &[&str], name: &str) {
-    let (status, said) = isolated(way, &["--exact", name, "--nocapture", "--test-threads=1"], SCENARIO_TIMEOUT);
+    let (status, said) =
+        isolated(way, &["--exact", name, "--include-ignored", "--nocapture", "--test-threads=1"], SCENARIO_TIMEOUT);
     println!("{said}");
     let status = status.unwrap_or_else(|| panic!("{name} hangs: killed after {SCENARIO_TIMEOUT:?}"));
     assert!(status.success(), "{name} failed inside its namespaces: {status}");

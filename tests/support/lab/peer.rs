@@ -93,6 +93,19 @@ impl Asker {
         }
     }
 
+    /// Takes so many bytes out of the stream and forgets them.
+    pub fn sip(&mut self, bytes: usize) -> io::Result<()> {
+        let mut sip = vec![0; bytes];
+        self.read(&mut sip)
+    }
+
+    /// Takes whatever comes until the end; how much it was.
+    pub fn rest(&mut self) -> io::Result<usize> {
+        let mut bytes = std::mem::take(&mut self.buffer);
+        self.stream.read_to_end(&mut bytes)?;
+        Ok(bytes.len())
+    }
+
     fn send(&mut self, request: &PeerRequest) -> io::Result<()> {
         let head = request.head::<HEAD_BYTES>(self.server).map_err(io::Error::other)?;
         self.stream.write_all(&head)

@@ -4,22 +4,24 @@
 //! only who is strictly ahead is followed and never this node itself, every wait ends, what the node says of itself can be, a query is answered
 //! once, a hint is not taken twice at once. At the end everybody falls silent, and everything has to be forgotten.
 
-use super::bytes::Bytes;
-use super::site::{Links, address, check, drain, keys, settle};
+mod network;
+mod uploads;
+mod wants;
+
 use p2p_agent::agent::{Agent, Held, IfIndex};
-use p2p_agent::content::{NodeId, PublicId, Rank, Standing, State};
+use p2p_agent::content::{PublicId, Rank, Standing, State};
 use p2p_agent::exchange::PeerRequest;
-use p2p_agent::handshake::{Answerer, Asker};
-use p2p_agent::limits::{
-    CONTENT_BYTES, DATAGRAM_BYTES, HINT_INTERVAL, SLOT_DISPLACED_AFTER, SLOTS, SLOTS_PER_ADDRESS, WAIT_WITHOUT_BYTES,
-};
+use p2p_agent::limits::{CONTENT_BYTES, DATAGRAM_BYTES};
 use p2p_agent::random::Random;
-use p2p_agent::slots::{Admission, SlotId};
+use p2p_agent::slots::SlotId;
 use p2p_agent::time::{Duration, Instant, Timestamp};
-use p2p_agent::want::{Answered, Condition, Round, SourceEnd, Step};
-use p2p_agent::wire::{Announce, Datagram, Echo, Flags, Probe, Reply, os_version};
+use p2p_agent::want::SourceEnd;
+use p2p_agent::wire::{Datagram, Probe};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+
+use super::bytes::Bytes;
+use super::site::{Links, address, check, drain, keys, settle};
 
 /// Commands of one input, at most: longer ones show nothing new and take their time.
 const COMMANDS: usize = 400;
@@ -215,260 +217,6 @@ impl Driver {
         input.flag().then(|| input.number(CONTENT_BYTES))
     }
 
-    fn hear(&mut self, from: Ipv4Addr, datagram: &Datagram) {
-        let mut bytes = [0; DATAGRAM_BYTES];
-        datagram.encode(&mut bytes);
-        let wall = self.wall();
-        let hint = self.agent.handle_datagram(self.now, wall, IfIndex(1), from, &bytes);
-        let Some(hint) = hint else { return };
-        assert_eq!((hint.peer, hint.interface), (from, IfIndex(1)));
-        let Datagram::Announce(announce) = datagram else { panic!("only an announcement hints") };
-        assert_eq!(announce.id, hint.id);
-        if let Some(last) = self.hinted.insert(hint.id, self.now) {
-            let renewed = !self.agent.wants().any(|want| want.keys().id() == hint.id);
-            assert!(renewed || self.now.since(last) >= HINT_INTERVAL, "recorded announcements cost little");
-        }
-    }
-
-    fn probe(&mut self, input: &mut Bytes<'_>) {
-        let from = self.stranger(input);
-        let probe = Probe {
-            node: NodeId([input.byte(); 8]),
-            os: os_version("x"),
-            nonce: [input.byte(); 16],
-            origin: Timestamp::from_nanos(input.long() as i64),
-            interval_ms: input.short(),
-            flags: Flags::from(input.byte()),
-        };
-        self.hear(from, &Datagram::Probe(probe));
-    }
-
-    fn reply(&mut self, input: &mut Bytes<'_>) {
-        self.timer();
-        if self.probes.is_empty() {
-            return;
-        }
-        let (_, probe) = self.probes[input.below(self.probes.len())].clone();
-        let from = self.stranger(input);
-        let near = input.flag();
-        let skew = if near { i64::from(input.short()) * 1_000 } else { input.long() as i64 };
-        let reply = Reply {
-            node: NodeId([input.byte(); 8]),
-            os: os_version("y"),
-            interval_ms: input.short(),
-            flags: Flags::from(input.byte()),
-            echo: Echo::from(&probe),
-            receive: Timestamp::from_nanos(probe.origin.as_nanos().saturating_add(skew)),
-            transmit: Timestamp::from_nanos(probe.origin.as_nanos().saturating_add(skew)),
-        };
-        self.hear(from, &Datagram::Reply(reply));
-        let _ = self.agent.discovery.clock(self.now);
-    }
-
-    fn announce(&mut self, input: &mut Bytes<'_>) {
-        let (from, keys) = (self.stranger(input), keys(input.below(4)));
-        let mut announce = Announce {
-            node: NodeId([input.byte(); 8]),
-            id: keys.id(),
-            standing: standing(input),
-            claimed_ms: 0,
-            nonce: [input.byte(); 16],
-            mac: [0; 16],
-        };
-        announce.mac = keys.announce_mac(&announce);
-        if self.agent.want(keys.id()).is_none() {
-            self.hinted.remove(&keys.id());
-        }
-        self.hear(from, &Datagram::Announce(announce));
-    }
-
-    /// A peer asks, and perhaps takes; or sends an old query again.
-    fn query(&mut self, input: &mut Bytes<'_>) {
-        let own = address(1, DEVICE);
-        if input.flag() && !self.queries.is_empty() {
-            let (content, from, query) = self.queries[input.below(self.queries.len())];
-            let held = Held::Complete(9);
-            let again = self.agent.handle_query(self.now, IfIndex(1), (from, own), &keys(content), &query, held);
-            assert!(again.is_none(), "a query is answered once");
-            return;
-        }
-        let (from, content) = (self.stranger(input), input.below(4));
-        let keys = keys(content);
-        let nonce = self.agent.random();
-        let mut asker = Asker::new(&keys, from, own, standing(input), nonce);
-        let query = asker.query(&keys);
-        let held = match input.below(3) {
-            0 => Held::Nothing,
-            1 => Held::Part(input.number(CONTENT_BYTES)),
-            _ => Held::Complete(input.number(CONTENT_BYTES)),
-        };
-        let answered = self.agent.handle_query(self.now, IfIndex(1), (from, own), &keys, &query, held);
-        self.queries.push((content, from, query));
-        self.queries.truncate(64);
-        let Some((answerer, answer, _)) = answered else { return };
-        let said = asker.handle_answer(&keys, &answer).expect("a true answer");
-        assert!(said.is_plausible(), "{said:?}");
-        assert!(usize::from(said.active) <= SLOTS);
-        let known = match held {
-            Held::Nothing => 0,
-            Held::Part(bytes) | Held::Complete(bytes) => bytes,
-        };
-        assert!(said.available <= known, "no more than is there is promised");
-        let offset = input.number(CONTENT_BYTES);
-        let take = asker.take(&keys, offset, input.flag());
-        let PeerRequest::Take { id, alternative, proof, .. } = take else { panic!("a take") };
-        if input.flag() {
-            let other = PeerRequest::Take { id, offset: offset ^ 1, alternative, proof };
-            assert!(answerer.handle_take(&keys, &other).is_err(), "another range");
-        } else if input.flag() {
-            let other = PeerRequest::Take { id, offset, alternative: !alternative, proof };
-            assert!(answerer.handle_take(&keys, &other).is_err(), "another urgency");
-        } else {
-            let third = Answerer::accept(&keys, from, address(1, 99), &query);
-            assert!(third.is_err(), "another device");
-            let granted = answerer.handle_take(&keys, &take).map_err(|_| ()).expect("a true take");
-            let (given, _) = granted.give(&keys, self.agent.random());
-            assert!(asker.handle_given(&keys, &given).is_ok());
-        }
-    }
-
-    /// What the client has, as the mind counts it.
-    fn offset(&self, id: PublicId) -> u64 {
-        let condition = Condition { starved: false, may_fetch: true, wired: true, speed: 0, fetching: 0 };
-        self.agent.want(id).map_or(0, |want| want.standing(self.now, None, condition).available)
-    }
-
-    /// What the mind wants to do; true: ask everybody.
-    fn step(&mut self, id: PublicId) -> bool {
-        for _ in 0..3 {
-            match self.agent.poll_want(self.now, id) {
-                None => return false,
-                Some(Step::Query) => return true,
-                Some(Step::Wait { until }) if until <= self.now => {}
-                Some(Step::Wait { until }) => {
-                    assert!(until <= self.now + WAIT_WITHOUT_BYTES, "all waits end");
-                    return false;
-                }
-                Some(Step::Follow { peer, .. }) => {
-                    assert_eq!(self.followed.get(&id), Some(&peer), "somebody who was not chosen");
-                    return false;
-                }
-                Some(Step::Fetch { .. }) => return false,
-            }
-        }
-        panic!("a want that cannot say what to do")
-    }
-
-    fn answers(&self, input: &mut Bytes<'_>) -> Vec<Answered> {
-        let count = input.below(6);
-        let mut answers: Vec<Answered> = Vec::new();
-        for _ in 0..count {
-            let peer = self.stranger(input);
-            let (wired, delay) = (input.flag(), Duration::from_micros(u64::from(input.short())));
-            let answered = Answered { peer, standing: standing(input), wired, delay };
-            // One answer from each peer.
-            if answers.iter().all(|other| other.peer != peer) {
-                answers.push(answered);
-            }
-        }
-        answers
-    }
-
-    fn round(&mut self, input: &mut Bytes<'_>) {
-        let id = self.content(input);
-        if !self.step(id) && input.flag() {
-            return;
-        }
-        let answers = self.answers(input);
-        let silent = input.below(4);
-        let offset = self.offset(id);
-        self.agent.handle_round(self.now, id, Round { asked: answers.len() + silent, silent }, &answers);
-        if let Some(Step::Follow { peer, .. }) = self.agent.poll_want(self.now, id) {
-            if self.followed.get(&id) != Some(&peer) {
-                strictly_ahead(&answers, peer, offset);
-                self.followed.insert(id, peer);
-            }
-        }
-        for answer in &answers {
-            let _ = self.agent.is_enough(self.now, id, answer);
-            let _ = self.agent.is_worth_asking(self.now, id, answer.peer);
-            assert!(self.agent.patience(answer.peer) <= Duration::from_millis(600));
-        }
-    }
-
-    fn look(&mut self, input: &mut Bytes<'_>) {
-        let id = self.content(input);
-        let _ = self.agent.poll_look(self.now, id);
-        let answers = self.answers(input);
-        let offset = self.offset(id);
-        let Some(better) = self.agent.handle_look(self.now, id, &answers) else { return };
-        strictly_ahead(&answers, better, offset);
-        assert_ne!(self.followed.get(&id), Some(&better), "to itself");
-        let moved = match input.below(3) {
-            0 => Ok(()),
-            1 => Err(SourceEnd::Busy),
-            _ => Err(SourceEnd::Cut),
-        };
-        if let Some(want) = self.agent.want_mut(id) {
-            want.handle_moved(self.now, better, moved);
-            if moved.is_ok() {
-                self.followed.insert(id, better);
-            }
-        }
-    }
-
-    fn client(&mut self, input: &mut Bytes<'_>) {
-        let (id, now) = (self.content(input), self.now);
-        let bytes = input.number(CONTENT_BYTES);
-        let Some(want) = self.agent.want_mut(id) else { return };
-        match input.below(5) {
-            0 => want.handle_content_failed(now),
-            1 => want.handle_response_end(now),
-            2 => want.handle_release(now),
-            3 => want.handle_size_in_doubt(),
-            _ => want.handle_growth(now, bytes),
-        }
-    }
-
-    fn admit(&mut self, input: &mut Bytes<'_>) {
-        let (peer, id, alternative) = (address(1, input.byte() % 8), self.content(input), input.flag());
-        let own = self.slots.iter().filter(|(_, owner, _)| *owner == peer).count();
-        match self.agent.admit(self.now, peer, id, alternative) {
-            Admission::Granted(slot) => {
-                assert!(own < SLOTS_PER_ADDRESS && self.slots.len() < SLOTS);
-                assert!(self.slots.iter().all(|(other, ..)| other.place() != slot.place()), "two in one place");
-                assert!(self.agent.slots.holds(self.now, slot));
-                self.slots.push((slot, peer, self.now));
-            }
-            Admission::Displaces(old) => {
-                let place = self.slots.iter().position(|(slot, ..)| *slot == old).expect("one that was granted");
-                let (_, owner, moved_at) = self.slots.swap_remove(place);
-                assert!(owner == peer && self.now.since(moved_at) >= SLOT_DISPLACED_AFTER, "only its own stalled one");
-                self.agent.slots.release(old);
-                assert!(!self.agent.slots.holds(self.now, old));
-            }
-            Admission::Full { .. } => {
-                assert!(alternative || own >= SLOTS_PER_ADDRESS || self.slots.len() == SLOTS, "there was room");
-            }
-        }
-    }
-
-    fn upload(&mut self, input: &mut Bytes<'_>) {
-        if self.slots.is_empty() {
-            return;
-        }
-        let place = input.below(self.slots.len());
-        let (slot, ..) = self.slots[place];
-        if input.flag() {
-            self.agent.slots.release(slot);
-            self.agent.slots.release(slot);
-            self.slots.swap_remove(place);
-        } else {
-            self.agent.slots.handle_progress(self.now, slot, input.number(u64::MAX));
-            self.slots[place].2 = self.now;
-        }
-    }
-
     fn check(&mut self) {
         check(&self.agent, &self.links);
         assert_eq!(usize::from(self.agent.slots.active()), self.slots.len());
@@ -513,17 +261,6 @@ impl Driver {
         assert!(self.agent.discovery.peers().is_empty(), "a peer that is gone for minutes");
         assert_eq!(self.agent.wants().count(), 0, "a want that nobody has");
     }
-}
-
-fn strictly_ahead(answers: &[Answered], peer: Ipv4Addr, offset: u64) {
-    let answer = answers.iter().find(|answer| answer.peer == peer).expect("somebody who answered");
-    let Standing { state, size, available, .. } = answer.standing;
-    let ahead = match state {
-        State::Complete => size.is_some_and(|size| offset < size || size == 0 && offset == 0),
-        State::Idle => false,
-        _ => available > offset,
-    };
-    assert!(ahead, "{:?} is not ahead of {offset}", answer.standing);
 }
 
 /// What a peer may say about itself without being refused when it is read.

@@ -5,6 +5,7 @@
 //! coding, transfer codings on requests. An incomplete head consumes nothing; a complete one says how many bytes it was, and
 //! the next one is parsed from there.
 
+mod chunk;
 mod fields;
 mod head;
 mod range;
@@ -12,8 +13,9 @@ mod range;
 use core::fmt;
 
 use crate::limits::{HEAD_BYTES, HEADER_FIELDS};
+pub use chunk::chunk_size;
 use fields::Fields;
-pub(crate) use fields::decimal;
+pub use fields::decimal;
 pub use head::{Head, HeadError};
 pub use range::{ContentRange, Range, RangeError};
 

@@ -55,7 +55,8 @@ fn every_file_that_is_named_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for document in DOCUMENTS {
         for word in read(document).split('`').skip(1).step_by(2) {
-            let is_path = ["src/", "tests/", "docs/", "examples/", ".ci/"].iter().any(|start| word.starts_with(start));
+            let is_path =
+                ["src/", "tests/", "docs/", "examples/", "fuzz/", ".ci/"].iter().any(|start| word.starts_with(start));
             if is_path && !word.contains([' ', '*', '<']) {
                 assert!(root.join(word).exists(), "{document}: there is no {word}");
             }

@@ -70,6 +70,6 @@ fn is_single(name: &str) -> bool {
 }
 
 /// A number of digits alone: no sign, no space, no more than fits.
-pub(crate) fn decimal(text: &str) -> Option<u64> {
+pub fn decimal(text: &str) -> Option<u64> {
     if text.bytes().all(|digit| digit.is_ascii_digit()) { text.parse().ok() } else { None }
 }

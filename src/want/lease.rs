@@ -29,11 +29,13 @@ impl Want {
             }
             // Of two fetchers the better placed goes on; anybody else takes over only when it is a whole step ahead.
             Phase::Hold { .. } if self.counts(now, peer, &standing) && self.dried < WAITS_IN_VAIN => {
-                let ahead = standing.available >= self.offset + STEP_BYTES && standing.attempt >= self.attempt;
+                let ahead =
+                    standing.available >= self.offset.saturating_add(STEP_BYTES) && standing.attempt >= self.attempt;
                 let better = standing.state == State::Fetching && standing.rank > own && self.rivals.lives(now, peer);
                 // A slow link or the air holds everybody up: whoever has a better one and most of the bytes takes over.
                 let relieves = standing.state == State::Wanting || standing.state == State::Partial;
-                let near = standing.available + STEP_BYTES >= self.offset && standing.attempt == self.attempt;
+                let near =
+                    standing.available.saturating_add(STEP_BYTES) >= self.offset && standing.attempt == self.attempt;
                 let relieved =
                     relieves && near && link(standing.rank) > link(own) && self.told && self.lost_at.is_none();
                 if relieved {
@@ -153,7 +155,9 @@ impl Want {
             fetching: condition.fetching,
             tie_break: self.tie_break,
         };
-        Standing { state, size: self.size, available, active: 0, rank: standpoint.rank(), attempt: self.attempt }
+        // Who told a size that is too small must not make this device say what everybody refuses.
+        let size = self.size().filter(|size| *size >= available);
+        Standing { state, size, available, active: 0, rank: standpoint.rank(), attempt: self.attempt }
     }
 
     /// Whether a rival is to be waited for or yielded to. Who fell silent lately is not, nor who is far behind: it would bring nothing

@@ -40,7 +40,8 @@ impl Want {
         // Nobody is far ahead, but the source is crowded: behind the next one ahead that feeds fewer all go faster.
         let active = |answer: &&Answered| answer.standing.active;
         let crowd = answers.iter().find(|answer| answer.peer == peer).as_ref().map_or(0, active);
-        let freer = |answer: &&Answered| answer.standing.active + 1 < crowd && self.is_known_source(answer);
+        let freer =
+            |answer: &&Answered| answer.standing.active.saturating_add(1) < crowd && self.is_known_source(answer);
         let open = others().filter(freer).filter(|answer| !self.avoided.contains(now, answer.peer));
         open.min_by_key(|answer| answer.standing.available).map(|next| next.peer)
     }

@@ -212,13 +212,13 @@ impl Want {
         condition: Condition,
         random: &mut Random,
     ) {
-        let certain = self.size.filter(|_| self.size_is_certain);
+        let certain = self.size().filter(|_| self.size_is_certain);
         let fits =
             |answer: &&Answered| certain.is_none() || answer.standing.size.is_none_or(|size| Some(size) == certain);
         let answers = || answers.iter().filter(fits);
         for answer in answers() {
             self.rivals.handle_standing(now, answer.peer, answer.standing);
-            if self.size.is_none() {
+            if self.size().is_none() {
                 self.size = answer.standing.size;
             }
         }
@@ -348,9 +348,9 @@ impl Want {
         &self.keys
     }
 
-    /// Total size, once anybody told it.
+    /// Total size, once anybody told it; not one that the bytes that are there belie.
     pub fn size(&self) -> Option<u64> {
-        self.size
+        self.size.filter(|size| *size >= self.offset)
     }
 
     /// Whether bytes may still come: a follower of this node's `.part` waits for them.

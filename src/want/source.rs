@@ -30,7 +30,7 @@ impl Answered {
         let attempts = self.standing.attempt >= attempt && (offset == 0 || self.standing.attempt == attempt);
         let ahead = match self.standing.state {
             // An empty content is complete with nothing ahead.
-            State::Complete => self.standing.size.is_some_and(|size| offset < size || size == 0),
+            State::Complete => self.standing.size.is_some_and(|size| offset < size || size == 0 && offset == 0),
             // Also who still looks for the rest serves what it has, so that leftovers of a power cut are used.
             State::Wanting | State::Claiming | State::Partial | State::Fetching => self.standing.available > offset,
             State::Idle => false,
@@ -180,6 +180,11 @@ mod tests {
         assert_eq!(chosen(&[answer(1, State::Idle, 64, 0)], 0), None);
         assert_eq!(chosen(&[answer(1, State::Complete, 64, 0)], 64), None);
         assert_eq!(chosen(&[answer(1, State::Complete, 0, 0)], 0), Some(1));
+        assert_eq!(
+            chosen(&[answer(1, State::Complete, 0, 0)], 1),
+            None,
+            "who says that there is nothing has nothing more"
+        );
     }
 
     #[test]

@@ -411,3 +411,47 @@ fn a_size_that_only_a_peer_told_can_be_doubted() {
     certain.handle_size_in_doubt();
     assert_eq!(certain.size(), Some(100));
 }
+
+#[test]
+fn a_size_that_the_own_bytes_belie_is_told_to_nobody_and_makes_room_for_another() {
+    let mut want = want();
+    let mut liar = says(2, State::Wanting, 0, WORST);
+    liar.standing.size = Some(1);
+    assert_eq!(round(&mut want, START, &[liar]), Step::Query);
+    assert_eq!(want.size(), Some(1));
+    want.handle_round(START, Round::default(), &[], HERE, &mut Random::from_seed([1; 16]));
+    want.handle_told(START, HERE);
+    want.handle_growth(START, 50);
+    for held in [None, Some(60)] {
+        let said = want.standing(START, held, HERE);
+        assert!(said.is_plausible() && said.size.is_none(), "nobody would listen to {said:?}");
+    }
+    // Nor is it the end for those who read along.
+    assert_eq!(want.size(), None);
+    let honest = says(3, State::Complete, 100, WORST);
+    want.handle_round(START, Round { asked: 1, silent: 0 }, &[honest], HERE, &mut Random::from_seed([1; 16]));
+    assert_eq!(want.size(), Some(100));
+}
+
+#[test]
+fn a_peer_that_tells_the_most_transfers_that_can_be_told_is_not_taken_for_an_idle_one() {
+    let mut want = want();
+    let partial = |last, available, active| {
+        let mut answer = says(last, State::Partial, available, WORST);
+        answer.standing.active = active;
+        answer
+    };
+    assert!(matches!(round(&mut want, START, &[partial(2, 1, 20)]), Step::Follow { .. }));
+    let mut now = START;
+    for chunk in 1..=50 {
+        now = now + Duration::from_millis(10);
+        want.handle_progress(now, chunk * 100_000);
+    }
+    // At 10 MB/s a few bytes ahead are not worth a move; a freer source would be.
+    let look = |want: &mut Want, active| {
+        let answers = [partial(2, 5_000_100, 20), partial(3, 5_000_050, active)];
+        want.handle_look(now, &answers, HERE, &mut Random::from_seed([1; 16]))
+    };
+    assert_eq!(look(&mut want, u8::MAX), None);
+    assert_eq!(look(&mut want, 18), Some(peer(3)));
+}

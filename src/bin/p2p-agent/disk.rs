@@ -16,10 +16,10 @@ use p2p_agent::record::RECORD_HEADER;
 use p2p_agent::want::Want;
 use smol::future::{or, yield_now};
 
+use crate::api::asked::ContentRequest as Request;
 use crate::api::response::{Body, Problem};
 use crate::clock;
 use crate::device::{Device, Lent};
-use crate::relay::Request;
 use crate::store::Opened;
 use crate::tally::add;
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
 use nix::sys::time::TimeVal;
-use p2p_agent::http::{Response, parse_response};
+use p2p_agent::http::{Response, chunk_size, parse_response};
 use p2p_agent::limits::HEAD_BYTES;
 
 use crate::limits::{AGENT_BODY_TIMEOUT, CHUNK_BYTES, TRAILER_LINES};
@@ -148,12 +148,7 @@ impl Body {
         if !first && !self.line()?.is_empty() {
             return Err(garbage("a chunk that is longer than it said"));
         }
-        let mut line = self.line()?;
-        line.extend_from_slice(b"\r\n");
-        let left = match httparse::parse_chunk_size(&line) {
-            Ok(httparse::Status::Complete((_, left))) => left,
-            Ok(httparse::Status::Partial) | Err(_) => return Err(garbage("an unreadable chunk size")),
-        };
+        let left = chunk_size(&self.line()?).ok_or_else(|| garbage("an unreadable chunk size"))?;
         if left > 0 {
             return Ok(Framing::Chunk { left, first: false });
         }
@@ -224,6 +219,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello",
             b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\n\r\n",
             b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
         ] {
             assert!(told(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));

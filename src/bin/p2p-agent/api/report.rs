@@ -4,10 +4,9 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use async_io::Async;
-use p2p_agent::content::ContentMd5;
-use p2p_agent::limits::{CONTENT_BYTES, HEAD_BYTES, HEAD_TIMEOUT};
+use p2p_agent::limits::{HEAD_BYTES, HEAD_TIMEOUT};
 
-use super::pairs;
+use super::asked::{self, Event};
 use super::response::{Problem, answer};
 use crate::clock;
 use crate::device::Device;
@@ -17,25 +16,9 @@ use crate::tally::add;
 const FORM: &str =
     "A report is a form: content=<md5>&event=fetching|fetched|verify-failed|gone-wrong&offset=N&internet=N[&size=N].";
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Event {
-    Fetching,
-    Fetched,
-    VerifyFailed,
-    GoneWrong,
-}
-
-struct Report {
-    md5: ContentMd5,
-    event: Event,
-    offset: u64,
-    internet: u64,
-    size: Option<u64>,
-}
-
 /// Reads the form and answers with `P2P-Advice: continue` or `follow`.
 fn take_in(device: &Device, report: &str) -> Result<&'static str, Problem> {
-    let report = parse(report).ok_or(Problem::Bad(FORM))?;
+    let report = asked::report(report).ok_or(Problem::Bad(FORM))?;
     add(&device.tally.from_internet, report.internet);
     let keys = device.keys(&report.md5);
     let id = keys.id();
@@ -83,58 +66,4 @@ pub async fn answer_request(
     // A client that is gone needs no answer.
     _ = answer(stream, "application/json", Some(("P2P-Advice", advice)), said.as_bytes()).await;
     Ok(())
-}
-
-fn parse(text: &str) -> Option<Report> {
-    let (mut md5, mut event) = (None, None);
-    let (mut offset, mut internet, mut size) = (0, 0, None);
-    let bytes = |value: &str| value.parse::<u64>().ok().filter(|bytes| *bytes <= CONTENT_BYTES);
-    for (name, value) in pairs(text.trim_end()) {
-        match name {
-            "content" => md5 = Some(ContentMd5::parse(value)?),
-            "event" => {
-                event = Some(match value {
-                    "fetching" => Event::Fetching,
-                    "fetched" => Event::Fetched,
-                    "verify-failed" => Event::VerifyFailed,
-                    "gone-wrong" => Event::GoneWrong,
-                    _ => return None,
-                });
-            }
-            "offset" => offset = bytes(value)?,
-            "internet" => internet = bytes(value)?,
-            "size" => size = Some(bytes(value)?),
-            _ => return None,
-        }
-    }
-    Some(Report { md5: md5?, event: event?, offset, internet, size })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_is_read_as_curl_sends_it() {
-        let text = "content=d41d8cd98f00b204e9800998ecf8427e&event=fetching&offset=10&internet=5&size=20";
-        let report = parse(text).expect("a report");
-        assert!(report.event == Event::Fetching);
-        assert_eq!((report.offset, report.internet, report.size), (10, 5, Some(20)));
-    }
-
-    #[test]
-    fn anything_else_is_no_report() {
-        for text in [
-            "",
-            "content=d41d8cd98f00b204e9800998ecf8427e",
-            "event=fetching",
-            "content=D41D8CD98F00B204E9800998ECF8427E&event=fetching",
-            "content=d41d8cd98f00b204e9800998ecf8427e&event=dancing",
-            "content=d41d8cd98f00b204e9800998ecf8427e&event=fetching&offset=-1",
-            "content=d41d8cd98f00b204e9800998ecf8427e&event=fetching&offset=99999999999999999999",
-            "content=d41d8cd98f00b204e9800998ecf8427e&event=fetching&color=red",
-        ] {
-            assert!(parse(text).is_none(), "{text}");
-        }
-    }
 }

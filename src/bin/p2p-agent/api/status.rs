@@ -12,25 +12,11 @@ use p2p_agent::limits::SLOTS;
 use p2p_agent::want::Want;
 use serde::Serialize;
 
+use super::asked::Look;
 use super::response::{Problem, answer as respond};
 use crate::clock;
 use crate::device::Device;
 use crate::heap;
-
-/// What to look at.
-#[derive(Clone, Copy, Debug)]
-pub enum Look {
-    /// Everything in short.
-    Status,
-    /// Every peer.
-    Peers,
-    /// The own clock against theirs.
-    Clock,
-    /// Counters for a collector.
-    Metrics,
-    /// One content.
-    Explain(ContentMd5),
-}
 
 /// Answers with what is asked for.
 pub async fn answer(

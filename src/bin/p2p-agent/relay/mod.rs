@@ -20,6 +20,7 @@ use p2p_agent::limits::RELAYS;
 use p2p_agent::want::{Answered, Reason, SourceEnd, Step, Want};
 use smol::future::or;
 
+use crate::api::asked::ContentRequest as Request;
 use crate::api::response::{Body, Problem, client_gone, fail};
 use crate::ask::{self, Found};
 use crate::clock;
@@ -28,21 +29,6 @@ use crate::disk;
 use crate::stream::Watchdog;
 use crate::tally::add;
 use records::End;
-
-/// What the client asks for.
-#[derive(Clone, Copy, Debug)]
-pub struct Request {
-    /// Which content.
-    pub md5: ContentMd5,
-    /// First byte wanted.
-    pub offset: u64,
-    /// The request had a Range, so the answer is a 206.
-    pub ranged: bool,
-    /// Total size, where the client knows it.
-    pub size: Option<u64>,
-    /// The agent hashes; otherwise the client does.
-    pub verify: bool,
-}
 
 /// How a response ended that did not end well.
 enum Stop {

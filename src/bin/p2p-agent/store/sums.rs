@@ -7,7 +7,6 @@
 
 use super::ContentMd5;
 use p2p_agent::limits::SUMS_BYTES;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
@@ -27,7 +26,7 @@ pub struct Line {
 
 /// Calls `visit` with every line of the list but empty ones, and returns whether that is all of it: no more than
 /// [`SUMS_BYTES`] are read. Lines that do not fit into `buffer` are not of this format.
-pub fn read(file: &File, buffer: &mut [u8], mut visit: impl FnMut(Line)) -> io::Result<bool> {
+pub fn read(file: &impl FileExt, buffer: &mut [u8], mut visit: impl FnMut(Line)) -> io::Result<bool> {
     let (mut offset, mut number, mut inside_long_line) = (0u64, 0u32, false);
     let mut pass = |offset: u64, number: u32, text: Option<&mut [u8]>| {
         let md5 = match text {
@@ -68,11 +67,23 @@ pub fn read(file: &File, buffer: &mut [u8], mut visit: impl FnMut(Line)) -> io::
     Ok(false)
 }
 
-/// Reads the line that starts at `offset` again, and returns the name of the file that it gives for `md5`.
-pub fn name_at<'a>(file: &File, offset: u32, md5: &ContentMd5, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
+/// Reads the line that starts at `offset` again, and returns the name of the file that it gives for `md5`. A line that does not fit
+/// into `buffer` gives none: the front of a name is another name.
+pub fn name_at<'a>(
+    file: &impl FileExt,
+    offset: u32,
+    md5: &ContentMd5,
+    buffer: &'a mut [u8],
+) -> io::Result<Option<&'a [u8]>> {
     let filled = fill(file, u64::from(offset), buffer)?;
+    let at_end = filled < buffer.len();
     let text = buffer.get_mut(..filled).unwrap_or_default();
-    let Some(line) = text.split_mut(|byte| *byte == b'\n').next() else { return Ok(None) };
+    let length = match text.iter().position(|byte| *byte == b'\n') {
+        Some(length) => length,
+        None if at_end => filled,
+        None => return Ok(None),
+    };
+    let line = text.get_mut(..length).unwrap_or_default();
     Ok(parse(line).filter(|(found, _)| found == md5).map(|(_, name)| name))
 }
 
@@ -121,7 +132,7 @@ fn is_beneath(name: &[u8]) -> bool {
         && name.split(|byte| *byte == b'/').all(|component| component != b"..")
 }
 
-fn fill(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+fn fill(file: &impl FileExt, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, offset.saturating_add(filled as u64)) {
@@ -238,6 +249,21 @@ mod tests {
         assert_eq!(name_at(&file, 36, &a, &mut buffer).expect("read"), None);
         assert_eq!(name_at(&file, 37, &b, &mut buffer).expect("read"), None);
         assert_eq!(name_at(&file, 999, &b, &mut buffer).expect("read"), None);
+    }
+
+    #[test]
+    fn a_line_that_has_grown_too_long_names_nothing_and_not_what_fits() {
+        let mut file = tempfile::tempfile().expect("file");
+        write!(file, "{A}  a/b").expect("write");
+        let a = ContentMd5::parse(A).expect("hex");
+        let named =
+            |file: &std::fs::File, bytes| name_at(file, 0, &a, &mut vec![0; bytes]).expect("read").map(<[u8]>::to_vec);
+        assert_eq!(named(&file, 38), Some(b"a/b".to_vec()));
+        assert_eq!(named(&file, 37), None, "it is not known whether the line ends here");
+        assert_eq!(named(&file, 35), None);
+        file.write_all(b"\n").expect("write");
+        assert_eq!(named(&file, 38), Some(b"a/b".to_vec()));
+        assert_eq!(named(&file, 37), None);
     }
 
     proptest! {

@@ -75,8 +75,8 @@ pub(super) fn stations(trial: &mut Trial<'_>) {
     }
     let list = vec![trial.publish(trial.size)];
     let runners = trial.all_want(&list);
-    // Every byte that a station gets from the site passes the one wired link.
-    let ideal = trial.ideal(trial.size * (usize::from(trial.n) - 1), LINK_MBIT);
+    // One station may fetch; what all others get passes the one wired link.
+    let ideal = trial.ideal(trial.size * (usize::from(trial.n) - 2), LINK_MBIT);
     let ideal = ideal.max(trial.ideal(trial.size, UPLINK_MBIT));
     let (ratio, last) = (Some(ONCE_AROUND_ONE_WIRED), Some(LAST_AROUND_ONE_WIRED));
     let judge = Judge { ideal, from: Duration::ZERO, counts: &everybody, ratio, last };

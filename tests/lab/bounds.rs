@@ -16,6 +16,10 @@ pub const ONCE_STAGGERED: f64 = 1.01;
 pub const ONCE_KILLED: f64 = 1.05;
 /// Nobody knows anybody yet, or packets are lost.
 pub const ONCE_UNKNOWN: f64 = 1.10;
+/// Leftovers: 40 % are nowhere.
+pub const ONCE_LEFTOVERS: f64 = 0.42;
+/// Stations that cannot hear each other's claims.
+pub const ONCE_AROUND_ONE_WIRED: f64 = 1.25;
 
 /// The last device, besides a little for each device.
 pub const LAST: f64 = 1.10;
@@ -33,3 +37,15 @@ pub const LAST_AT_LINK_RATE: f64 = 1.25;
 pub const SHARE_OF_ONE_DEVICE: f64 = 0.30;
 /// Who can reach nobody, compared with curl.
 pub const LIKE_CURL: f64 = 1.02;
+
+/// As in the simulator, which has the same three: leftovers
+pub const LAST_WITH_LEFTOVERS: f64 = 1.60;
+/// … a wrong copy first, at link rate …
+pub const LAST_AFTER_ROT: f64 = 2.20;
+/// … and all through one wired link.
+pub const LAST_AROUND_ONE_WIRED: f64 = 1.70;
+
+/// What a line takes for a byte of payload: 1,514 for 1,448.
+pub const LINE: f64 = 1.0456;
+/// How far a shaped rate may be from what it is said to be.
+pub const RATE_ERROR: f64 = 0.02;

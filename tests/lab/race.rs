@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::lab::Site;
 use crate::lab::device::Device;
 use crate::lab::origin::Content;
@@ -123,6 +125,21 @@ impl<'a> Race<'a> {
         runner.due = Some(self.begun.elapsed());
     }
 
+    /// Agent and client get no CPU any more.
+    pub fn stop(&self, number: usize) {
+        self.signal(number, Signal::SIGSTOP);
+    }
+
+    /// They get it again.
+    pub fn go_on(&self, number: usize) {
+        self.signal(number, Signal::SIGCONT);
+    }
+
+    fn signal(&self, number: usize, signal: Signal) {
+        let programs = [self.devices[number].agent(), self.runners[number].client.as_ref()];
+        programs.into_iter().flatten().for_each(|program| program.signal(signal));
+    }
+
     /// The device that takes most from the origin just now.
     pub fn fetcher(&self) -> Option<usize> {
         let downloads = self.site.origin.downloads();
@@ -151,6 +168,11 @@ impl Runner {
     pub fn new(list: List, due: Option<Duration>) -> Self {
         let (started, finished, client) = (None, None, None);
         Self { list, due, started, finished, is_dead: false, earlier_cpu: Duration::ZERO, client }
+    }
+
+    /// Its device takes no part but for what its agent does.
+    pub fn absent() -> Self {
+        Self { is_dead: true, ..Self::new(List::new(), None) }
     }
 
     fn step(&mut self, device: &Device, now: Duration, is_plain: bool) {

@@ -12,6 +12,18 @@ use crate::scenarios::Scenario;
 /// A run that takes longer hangs.
 const RUN_TIMEOUT: Duration = Duration::from_secs(1_800);
 
+/// Figures of some scenarios only.
+const EXTRA: [&str; 8] = [
+    "rest_last",
+    "most_by_one",
+    "like_curl",
+    "bad_device_seconds",
+    "metered_mib",
+    "uplink_error",
+    "inwards_error",
+    "outwards_error",
+];
+
 /// All that was found out.
 pub struct Report {
     rows: Vec<Row>,
@@ -134,9 +146,9 @@ impl Row {
 
     fn print(&self) {
         let broken = self.broken();
-        let extra = ["rest_last", "most_by_one", "like_curl", "bad_device_seconds"].iter().filter_map(|name| {
+        let extra = EXTRA.iter().filter_map(|name| {
             let value = self.median(name);
-            (!value.is_nan()).then(|| format!("{name} {value:.2}"))
+            (!value.is_nan()).then(|| format!("{name} {value:.3}"))
         });
         let extra: Vec<String> = extra.collect();
         let verdict = if broken.is_empty() { "kept".into() } else { format!("BROKEN: {}", broken.join("; ")) };

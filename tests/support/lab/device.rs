@@ -32,6 +32,8 @@ pub struct Device {
     pub port: String,
     /// On its first interface.
     pub address: Ipv4Addr,
+    /// What its daemon is told besides, when it starts.
+    pub options: Vec<&'static str>,
     root: PathBuf,
     agent: Option<Process>,
 }
@@ -42,7 +44,7 @@ impl Device {
         for directory in ["content", "config"] {
             fs::create_dir_all(root.join(directory)).unwrap();
         }
-        Self { namespace, port, address, root: root.to_owned(), agent: None }
+        Self { namespace, port, address, options: Vec::new(), root: root.to_owned(), agent: None }
     }
 
     /// Starts the daemon and waits until its local API answers.
@@ -64,7 +66,7 @@ impl Device {
         command.args(["run", "--jail", "off", "--log", "debug", "--os-version", "netns"]);
         // Two cores play the whole site: the idle class would get nothing while they are busy.
         command.args(["--priority", "low"]);
-        command.arg("--content").arg(self.content_directory());
+        command.args(&self.options).arg("--content").arg(self.content_directory());
         command.arg("--config-dir").arg(self.root.join("config"));
         command.arg("--socket").arg(self.socket());
         self.agent = Some(Process::start(command, &self.namespace, &self.root.join("agent.log")));
@@ -142,6 +144,13 @@ impl Device {
             wait_for("the daemon has found the content", Duration::from_secs(5), || {
                 self.get(&target).text().contains("\"state\":\"complete\"")
             });
+        }
+    }
+
+    /// Leaves the first `bytes` of a content there, as a power cut in the middle does.
+    pub fn leave(&self, content: &Content, bytes: usize) {
+        if bytes > 0 {
+            fs::write(self.part(content), &content.bytes[..bytes]).unwrap();
         }
     }
 

@@ -188,9 +188,11 @@ fn plug_in(lan: &mut Lan, number: u8, directory: &Path) -> Device {
     Device::new(namespace, port, lan.address(host), &directory.join(format!("device{number}")))
 }
 
-/// Limits what leaves through an interface.
+/// Limits what leaves through an interface. The burst holds the largest packet that a stack hands over, 64 KiB with the headers
+/// of all its segments: a larger one would be cut into 45 on the way, at each of the two shapers of a link, and the machine's cores would
+/// be the limit long before the links.
 pub fn shape(namespace: &Namespace, interface: &str, mbit: u32) {
-    namespace.tc(&format!("qdisc replace dev {interface} root tbf rate {mbit}mbit burst 64k latency 50ms"));
+    namespace.tc(&format!("qdisc replace dev {interface} root tbf rate {mbit}mbit burst 80k latency 50ms"));
 }
 
 /// Loses packets that come in through an interface. Not by netem, which few kernels have: a classic BPF program draws a

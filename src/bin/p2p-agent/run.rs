@@ -13,6 +13,7 @@ use p2p_agent::agent::{Agent, Held, IfIndex};
 use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::keys::DomainKey;
 use p2p_agent::limits::{DOMAIN_KEYS, FETCH_BEACON, INTERFACE_CHECK, SWITCH_CHECK};
+use p2p_agent::policy::{self, Marker};
 use p2p_agent::random::Random;
 use smol::LocalExecutor;
 use smol::future::or;
@@ -74,13 +75,22 @@ impl Switch {
 
     /// Why P2P is off, in half a sentence; None when it is on. Where the file cannot be looked for, it may be there: off.
     pub fn off(&self) -> Option<String> {
-        use std::io::ErrorKind;
+        let (marker, error) = look_for(&self.0);
         let path = self.0.display();
-        match std::fs::symlink_metadata(&self.0) {
-            Ok(_) => Some(format!("{path} exists")),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
-            Err(error) => Some(format!("{path} cannot be looked for ({error})")),
-        }
+        policy::switched_off(marker).map(|_| match error {
+            None => format!("{path} exists"),
+            Some(error) => format!("{path} cannot be looked for ({error})"),
+        })
+    }
+}
+
+/// Whether there is anything of that name, and if that cannot be said, why.
+pub fn look_for(path: &Path) -> (Marker, Option<std::io::Error>) {
+    use std::io::ErrorKind;
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => (Marker::Present, None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => (Marker::Absent, None),
+        Err(error) => (Marker::Unknown, Some(error)),
     }
 }
 

@@ -25,7 +25,7 @@ pub fn check(options: &Options) -> Result<String, Failure> {
     }
     // As that user: the daemon looks for the file with the same rights.
     let why = policy_as_seen(options)?;
-    Store::open(&options.content, &setup.domain_keys)
+    let store = Store::open(&options.content, &setup.domain_keys)
         .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{error}.")))?;
     let taken = |error: std::io::Error| Failure::new(exit::UNAVAILABLE, format!("{error}."));
     async_io::block_on(async {
@@ -35,12 +35,16 @@ pub fn check(options: &Options) -> Result<String, Failure> {
     })?;
     let links = setup.mode.interfaces(&setup.filter).map_err(taken)?;
     let names: Vec<_> = links.iter().map(|link| format!("{} ({}/{})", link.name, link.addr, link.prefix)).collect();
-    Ok(match names.len() {
-        0 => {
-            format!("p2p-agent would start, because {why}, and wait for a usable network interface; there is none now.")
-        }
-        _ => format!("p2p-agent would start, because {why}, on {}.", names.join(", ")),
-    })
+    let mut sentence = format!("p2p-agent would start, because {why}");
+    match names.as_slice() {
+        [] => sentence.push_str(", and wait for a usable network interface; there is none now"),
+        names => sentence.push_str(&format!(", on {}", names.join(", "))),
+    }
+    if !store.stats().present {
+        let content = options.content.display();
+        sentence.push_str(&format!("; it would wait for the content directory {content}, which does not exist now"));
+    }
+    Ok(sentence + ".")
 }
 
 /// Only whether it may start by itself, and why: whatever else is wrong, `run` will say it.

@@ -12,6 +12,7 @@ mod guard;
 mod heap;
 mod logger;
 mod net;
+mod notify;
 mod pace;
 mod process;
 mod relay;

@@ -22,6 +22,7 @@ use crate::cli::{Options, exit};
 use crate::device::{Device, Parts};
 use crate::net::interfaces::Filter;
 use crate::net::{Mode, tcp, udp};
+use crate::notify::Notifier;
 use crate::store::Store;
 use crate::{Failure, api, ask, clock, logger, process, session};
 
@@ -97,6 +98,7 @@ pub fn look_for(path: &Path) -> (Marker, Option<std::io::Error>) {
 /// Runs until stopped.
 pub fn run(options: &Options) -> Result<(), Failure> {
     logger::start(options.log);
+    let notifier = Notifier::from_environment();
     let setup = Setup::new(options)?;
     let user = process::user_to_become(&options.user)?;
     let listener = bind(&options.socket)?;
@@ -134,7 +136,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     executor.spawn(api::accept(device.clone(), listener)).detach();
     executor.spawn(watch_fetches(device.clone())).detach();
     let switch = Switch::new(&options.config_dir);
-    async_io::block_on(executor.run(network(&device, &setup.filter, &switch)))
+    let network = network(&device, &setup.filter, &switch, &notifier);
+    async_io::block_on(executor.run(or(network, async { match notifier.beat().await {} })))
 }
 
 /// Makes the socket of the local API; a dead one in its place is removed, a living one is an error.
@@ -175,11 +178,12 @@ pub fn socket_is_free(path: &Path) -> Result<(), Failure> {
 }
 
 /// P2P on and off, as the switch says.
-async fn network(device: &Rc<Device>, filter: &Filter, switch: &Switch) -> Result<(), Failure> {
+async fn network(device: &Rc<Device>, filter: &Filter, switch: &Switch, notifier: &Notifier) -> Result<(), Failure> {
     let mut first = true;
     loop {
         if let Some(why) = switch.off() {
             info!("P2P is off: {why}");
+            notifier.ready(&format!("P2P is off: {why}"));
         }
         while switch.off().is_some() {
             Timer::after(SWITCH_CHECK).await;
@@ -189,6 +193,7 @@ async fn network(device: &Rc<Device>, filter: &Filter, switch: &Switch) -> Resul
         match ports {
             Ok((udp, listener)) => {
                 info!("P2P is on, port {}", device.port);
+                notifier.ready("P2P is on");
                 device.enabled.set(true);
                 device.switched.notify();
                 let switched_off = async {

@@ -35,6 +35,7 @@ pub mod wire;
 
 pub mod agent;
 pub mod handshake;
+pub mod policy;
 pub mod rank;
 pub mod rate;
 pub mod slots;

@@ -277,6 +277,8 @@ pub const UPLOAD_PIECE: Duration = Duration::from_millis(50);
 pub const SWITCH_CHECK: Duration = Duration::from_millis(400);
 /// How often the interfaces are listed even if nothing announced a change.
 pub const INTERFACE_CHECK: Duration = Duration::from_secs(10);
+/// Heartbeats within the service manager's patience (WatchdogSec): sd_watchdog_enabled(3) asks for two.
+pub const WATCHDOG_BEATS: u32 = 3;
 /// How long a device that found its timers late ranks last.
 pub const STARVED_MEMORY: Duration = Duration::from_secs(30);
 

@@ -44,7 +44,7 @@ fn assert_does_not_start(device: &Agent, flags: &[&str], code: i32, hints: &[&st
     assert_ends(&device.run_to_the_end(flags), code, hints);
     let mut check = device.command("check");
     check.args(flags);
-    assert_ends(&finish(check), if code == 64 { 64 } else { 1 }, hints);
+    assert_ends(&finish(check), code, hints);
 }
 
 #[test]
@@ -61,6 +61,8 @@ fn mistakes_on_the_command_line_end_with_64_and_name_the_flag() {
         (&["run", "--log", "loud"], "--log"),
         (&["run", "--jail", "perhaps"], "--jail"),
         (&["run", "--priority", "high"], "--priority"),
+        (&["check", "--start", "sometimes"], "--start"),
+        (&["run", "--policy"], "--policy"),
         (&["run", "--interface", "averyveryverylongname"], "averyveryverylongname"),
         (&["explain", "abc"], "32"),
     ] {
@@ -80,6 +82,8 @@ fn help_and_version_are_answers_and_not_mistakes() {
         "--address",
         "--port",
         "--config-dir",
+        "--start",
+        "--policy",
         "--user",
         "--jail",
         "--domain-key",
@@ -101,7 +105,6 @@ fn a_content_directory_that_cannot_be_used_is_named() {
     let directory = device.content_directory();
     let name = directory.to_str().unwrap().to_owned();
     fs::remove_dir(&directory).unwrap();
-    assert_does_not_start(&device, &[], 69, &[&name, "does not exist"]);
     fs::write(&directory, "a file").unwrap();
     assert_does_not_start(&device, &[], 69, &[&name, "not a directory"]);
     fs::remove_file(&directory).unwrap();
@@ -248,7 +251,66 @@ fn check_says_in_one_sentence_whether_run_would_start_and_leaves_nothing_behind(
     assert_ends(&check(&device), 1, &["no-p2p"]);
     device.switch_off(false);
     device.start(&[]);
-    assert_ends(&check(&device), 1, &["another p2p-agent is running"]);
+    assert_ends(&check(&device), 69, &["another p2p-agent is running"]);
+}
+
+#[test]
+fn check_says_what_the_start_policy_decides_and_why_and_run_by_hand_does_not_ask() {
+    let site = Site::new();
+    let mut device = site.device();
+    // Whatever this machine has, a device with one core has the file or does not.
+    let check = |device: &Agent, flags: &[&str]| {
+        let mut command = device.command("check");
+        command.args(flags);
+        finish(command)
+    };
+    let says = |output: &Output, hint: &str| {
+        let said = String::from_utf8(output.stdout.clone()).unwrap();
+        assert!(output.status.success() && said.contains(hint), "{output:?}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    };
+    for flags in [&["--policy"][..], &[]] {
+        let check = |device: &Agent, more: &[&str]| check(device, &[flags, more].concat());
+        says(&check(&device, &["--start", "always"]), "--start always");
+        assert_ends(&check(&device, &["--start", "never"]), 1, &["P2P is off", "--start never"]);
+        let opt_in = device.path("config").join("p2p");
+        fs::write(&opt_in, "").unwrap();
+        says(&check(&device, &[]), opt_in.to_str().unwrap());
+        assert_ends(&check(&device, &["--start", "never"]), 1, &["--start never"]);
+        device.switch_off(true);
+        for start in ["auto", "always", "never"] {
+            assert_ends(&check(&device, &["--start", start]), 1, &["P2P is off", "no-p2p exists"]);
+        }
+        device.switch_off(false);
+        fs::remove_file(&opt_in).unwrap();
+    }
+    // What does not work is not what the policy is about, and what is off needs not work.
+    fs::write(device.socket(), "in the way").unwrap();
+    says(&check(&device, &["--policy", "--start", "always"]), "P2P is on");
+    assert_ends(&check(&device, &["--start", "always"]), 69, &[device.socket().to_str().unwrap()]);
+    assert_ends(&check(&device, &["--start", "never"]), 1, &["--start never"]);
+    fs::remove_file(device.socket()).unwrap();
+    device.start(&["--start", "never"]);
+}
+
+#[test]
+fn a_content_directory_that_is_not_mounted_yet_is_waited_for_with_one_line() {
+    let site = Site::new();
+    let mut device = site.device();
+    let directory = device.content_directory();
+    fs::remove_dir(&directory).unwrap();
+    let check = finish(device.command("check"));
+    let said = String::from_utf8(check.stdout).unwrap();
+    assert!(check.status.success() && said.contains("wait for the content directory"), "{said}");
+    device.start(&[]);
+    let content = Content::random(142, 100_000);
+    device.get(&content.path()).assert_fetch(&["no-peers", "nobody-has-it"]);
+    fs::create_dir(&directory).unwrap();
+    device.hold(&content);
+    device.get(&content.path()).assert_is(&content.bytes);
+    let log = device.log();
+    let lines = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+    assert_eq!((lines("does not exist; waiting for it"), lines("is there")), (1, 1), "{log}");
 }
 
 #[test]

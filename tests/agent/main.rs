@@ -13,6 +13,7 @@ mod hostile;
 mod lab;
 mod liars;
 mod local_clients;
+mod service_manager;
 mod sharing;
 mod slots;
 mod switch;

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 use p2p_agent::limits::{CLOCK_GUARD_INTERVAL, PORT};
+use p2p_agent::policy::Start;
 
 /// Exit codes of sysexits.h that the daemon uses.
 pub mod exit {
+    /// `check`: off by the start policy. Nothing is wrong.
+    pub const OFF: u8 = 1;
     /// The command line is wrong.
     pub const USAGE: u8 = 64;
     /// A file of the person's is wrong.
@@ -27,7 +30,8 @@ pub const HELP: &str = "\
 p2p-agent - lets the devices of a site get large files from each other
 
 Usage: p2p-agent run [OPTIONS]        share and fetch until stopped; stays in the foreground
-       p2p-agent check [OPTIONS]      would `run` start here? exit 0 or 1, one sentence either way
+       p2p-agent check [OPTIONS]      may it start here by itself, and would it? one sentence either way
+       p2p-agent check --policy       only whether it may: what its start depends on, not whether that works
        p2p-agent status [--json]      what the running agent does: links, peers, bytes
        p2p-agent explain MD5          how much of this content is here, and why it last came from the internet
        p2p-agent clock-guard --exec CMD   runs CMD when three or more neighbours agree that this device's clock is
@@ -41,6 +45,8 @@ Options of run and check (all have defaults that work on a fresh device):
   --address A.B.C.D    use this loopback address instead: several agents on one machine, for tests
   --port N             UDP and TCP port, the same on all devices of a site  [11111]
   --config-dir DIR     while DIR/no-p2p exists, P2P is off: ports closed, nothing sent  [/config]
+  --start WHEN         what `check` says of a device without no-p2p: auto (yes with several cores or the file
+                       DIR/p2p), always, never; `run` started by hand does not ask  [auto]
   --user NAME          become this user when started as root; otherwise without effect  [p2p]
   --jail on|off        confine the process (accepted; takes effect in a later version)  [on]
   --priority idle|low  idle: only when nobody else wants the CPU; low: nice 10  [idle]
@@ -65,7 +71,7 @@ Options of clock-guard:
 Try it:  mkdir files && p2p-agent run --content files --socket agent.sock --address 127.0.0.2 &
          curl --unix-socket agent.sock http://p2p/v1/status
 
-Exit status: 0 good; 1 check: no; 64 wrong usage, 65 wrong key file or answer, 67 no such user, 69 something is
+Exit status: 0 good; 1 check: off, and nothing is wrong; 64 wrong usage, 65 wrong key file or answer, 67 no such user, 69 something is
 not available (directory, socket, port, agent), 71 the system refused
 ";
 
@@ -95,6 +101,8 @@ pub struct Options {
     pub port: u16,
     /// Holds `no-p2p`.
     pub config_dir: PathBuf,
+    /// What the image says about starting by itself; for `check`.
+    pub start: Start,
     /// Whom to become when started as root.
     pub user: String,
     /// Confine the process.
@@ -122,6 +130,7 @@ impl Default for Options {
             address: None,
             port: PORT,
             config_dir: "/config".into(),
+            start: Start::Auto,
             user: "p2p".into(),
             jail: true,
             priority: Priority::Idle,
@@ -141,6 +150,8 @@ pub enum Command {
     Run(Options),
     /// Would it start?
     Check(Options),
+    /// May it start by itself?
+    CheckPolicy(Options),
     /// Ask the running one.
     Ask {
         /// Its local API.
@@ -171,7 +182,7 @@ pub enum Command {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut options = Options::default();
-    let (mut verb, mut md5, mut json) = (None::<String>, None::<String>, false);
+    let (mut verb, mut md5, mut json, mut policy) = (None::<String>, None::<String>, false, false);
     let (mut command, mut interval) = (None::<String>, CLOCK_GUARD_INTERVAL);
     while let Some(argument) = parser.next().map_err(sentence)? {
         match argument {
@@ -183,6 +194,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             Long("address") => options.address = Some(loopback(&text(&mut parser, "--address")?)?),
             Long("port") => options.port = port(&text(&mut parser, "--port")?)?,
             Long("config-dir") => options.config_dir = value(&mut parser)?.into(),
+            Long("start") => {
+                let names = [("auto", Start::Auto), ("always", Start::Always), ("never", Start::Never)];
+                options.start = choice(&mut parser, "--start", &names)?;
+            }
+            Long("policy") => policy = true,
             Long("user") => options.user = text(&mut parser, "--user")?,
             Long("jail") => options.jail = choice(&mut parser, "--jail", &[("on", true), ("off", false)])?,
             Long("priority") => {
@@ -212,9 +228,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     if options.address.is_some() && !options.interfaces.is_empty() {
         return Err("--address and --interface exclude each other; give one of them.".into());
     }
+    if policy && verb.as_deref() != Some("check") {
+        return Err("--policy belongs to check.".into());
+    }
     let ask = |target: String| Command::Ask { socket: options.socket.clone(), target, json };
     match verb.as_deref() {
         Some("run") => Ok(Command::Run(options)),
+        Some("check") if policy => Ok(Command::CheckPolicy(options)),
         Some("check") => Ok(Command::Check(options)),
         Some("status") => Ok(ask("/v1/status".into())),
         Some("explain") => match md5.as_deref().map(p2p_agent::content::ContentMd5::parse) {

@@ -13,6 +13,7 @@ mod guests;
 mod heap;
 mod logger;
 mod net;
+mod notify;
 mod pace;
 mod process;
 mod relay;
@@ -35,10 +36,10 @@ fn main() -> ExitCode {
         Ok(Command::Help) => print(cli::HELP),
         Ok(Command::Version) => print(concat!("p2p-agent ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Run(options)) => finish(run::run(&options).map(|()| String::new())),
-        Ok(Command::Check(options)) => match check::check(&options) {
-            Ok(sentence) => print(&format!("{sentence}\n")),
-            Err(failure) => complain(&failure.sentence, 1),
-        },
+        Ok(Command::Check(options)) => finish(check::check(&options).map(|sentence| format!("{sentence}\n"))),
+        Ok(Command::CheckPolicy(options)) => {
+            finish(check::policy(&options).map(|why| format!("P2P is on because {why}.\n")))
+        }
         Ok(Command::Ask { socket, target, json }) => finish(client::ask(&socket, &target, json)),
         Ok(Command::GuardClock { socket, command, interval, log }) => guard::run(&socket, &command, interval, log),
         Err(sentence) => complain(&sentence, exit::USAGE),

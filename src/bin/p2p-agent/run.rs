@@ -13,6 +13,7 @@ use p2p_agent::agent::{Agent, Held, IfIndex};
 use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::keys::DomainKey;
 use p2p_agent::limits::{DOMAIN_KEYS, FETCH_BEACON, INTERFACE_CHECK, SWITCH_CHECK};
+use p2p_agent::policy::{self, Marker};
 use p2p_agent::random::Random;
 use smol::LocalExecutor;
 use smol::future::or;
@@ -21,6 +22,7 @@ use crate::cli::{Options, exit};
 use crate::device::{Device, Parts};
 use crate::net::interfaces::Filter;
 use crate::net::{Mode, tcp, udp};
+use crate::notify::Notifier;
 use crate::store::Store;
 use crate::{Failure, api, ask, clock, logger, process, session};
 
@@ -74,19 +76,29 @@ impl Switch {
 
     /// Why P2P is off, in half a sentence; None when it is on. Where the file cannot be looked for, it may be there: off.
     pub fn off(&self) -> Option<String> {
-        use std::io::ErrorKind;
+        let (marker, error) = look_for(&self.0);
         let path = self.0.display();
-        match std::fs::symlink_metadata(&self.0) {
-            Ok(_) => Some(format!("{path} exists")),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
-            Err(error) => Some(format!("{path} cannot be looked for ({error})")),
-        }
+        policy::switched_off(marker).map(|_| match error {
+            None => format!("{path} exists"),
+            Some(error) => format!("{path} cannot be looked for ({error})"),
+        })
+    }
+}
+
+/// Whether there is anything of that name, and if that cannot be said, why.
+pub fn look_for(path: &Path) -> (Marker, Option<std::io::Error>) {
+    use std::io::ErrorKind;
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => (Marker::Present, None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => (Marker::Absent, None),
+        Err(error) => (Marker::Unknown, Some(error)),
     }
 }
 
 /// Runs until stopped.
 pub fn run(options: &Options) -> Result<(), Failure> {
     logger::start(options.log);
+    let notifier = Notifier::from_environment();
     let setup = Setup::new(options)?;
     let user = process::user_to_become(&options.user)?;
     let listener = bind(&options.socket)?;
@@ -124,7 +136,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     executor.spawn(api::accept(device.clone(), listener)).detach();
     executor.spawn(watch_fetches(device.clone())).detach();
     let switch = Switch::new(&options.config_dir);
-    async_io::block_on(executor.run(network(&device, &setup.filter, &switch)))
+    let network = network(&device, &setup.filter, &switch, &notifier);
+    async_io::block_on(executor.run(or(network, async { match notifier.beat().await {} })))
 }
 
 /// Makes the socket of the local API; a dead one in its place is removed, a living one is an error.
@@ -165,11 +178,12 @@ pub fn socket_is_free(path: &Path) -> Result<(), Failure> {
 }
 
 /// P2P on and off, as the switch says.
-async fn network(device: &Rc<Device>, filter: &Filter, switch: &Switch) -> Result<(), Failure> {
+async fn network(device: &Rc<Device>, filter: &Filter, switch: &Switch, notifier: &Notifier) -> Result<(), Failure> {
     let mut first = true;
     loop {
         if let Some(why) = switch.off() {
             info!("P2P is off: {why}");
+            notifier.ready(&format!("P2P is off: {why}"));
         }
         while switch.off().is_some() {
             Timer::after(SWITCH_CHECK).await;
@@ -179,6 +193,7 @@ async fn network(device: &Rc<Device>, filter: &Filter, switch: &Switch) -> Resul
         match ports {
             Ok((udp, listener)) => {
                 info!("P2P is on, port {}", device.port);
+                notifier.ready("P2P is on");
                 device.enabled.set(true);
                 device.switched.notify();
                 let switched_off = async {

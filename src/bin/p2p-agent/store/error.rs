@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 /// Why the content directory cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// There is nothing at the path.
-    Missing(PathBuf),
     /// There is something else at the path.
     NotADirectory(PathBuf),
     /// The agent's user may not list it or reach the files in it.
@@ -32,7 +30,6 @@ impl StoreError {
     pub(super) fn at(path: &Path, errno: Errno) -> Self {
         let path = path.to_owned();
         match errno {
-            Errno::ENOENT => Self::Missing(path),
             Errno::ENOTDIR => Self::NotADirectory(path),
             Errno::EACCES | Errno::EPERM => Self::NotReadable(path),
             errno => Self::Failed(path, errno),
@@ -43,9 +40,6 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing(path) => {
-                write!(f, "content directory {} does not exist; create it or name another", path.display())
-            }
             Self::NotADirectory(path) => {
                 write!(f, "content directory {} is not a directory; name another", path.display())
             }

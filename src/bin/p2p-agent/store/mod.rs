@@ -113,11 +113,17 @@ pub struct Stats {
 }
 
 impl Store {
-    /// Opens the directory and scans it. `keys` are the domain keys in the order in which [`Found::key`] counts them; none
+    /// Opens the directory and scans it. One that does not exist may not be mounted yet: [`watch`](Self::watch) finds it when it
+    /// comes. `keys` are the domain keys in the order in which [`Found::key`] counts them; none
     /// is the same as [`DomainKey::open`].
     pub fn open(path: &Path, keys: &[DomainKey]) -> Result<Self, StoreError> {
-        let directory = Directory::open(path).map_err(|errno| StoreError::at(path, errno))?;
-        directory.check_openat2().map_err(|errno| match errno {
+        let directory = match Directory::open(path) {
+            Ok(directory) => Some(directory),
+            Err(Errno::ENOENT) => None,
+            Err(errno) => return Err(StoreError::at(path, errno)),
+        };
+        let confined = directory.as_ref().map_or(Ok(()), Directory::check_openat2);
+        confined.map_err(|errno| match errno {
             Errno::ENOSYS => StoreError::OldKernel,
             errno => StoreError::at(path, errno),
         })?;
@@ -131,13 +137,16 @@ impl Store {
             index: RefCell::new(Index::new(known.len())),
             keys: known,
             shared: Rc::new(Shared {
-                directory: RefCell::new(Some(Rc::new(directory))),
+                directory: RefCell::new(directory.map(Rc::new)),
                 growth: Signal::default(),
                 names: Signal::default(),
             }),
             line: RefCell::new(vec![0; SUMS_LINE_BYTES].into_boxed_slice()),
             tally: Tally::default(),
         };
+        if store.directory().is_none() {
+            store.warn(format_args!("the content directory {} does not exist; waiting for it", path.display()));
+        }
         store.rescan();
         Ok(store)
     }

@@ -503,11 +503,26 @@ fn a_directory_that_cannot_be_used_is_one_clear_sentence() {
     let parent = directory();
     let file = parent.path().join("file");
     fs::write(&file, b"").expect("write");
-    let missing = parent.path().join("missing");
-    let says = |path: &Path| Store::open(path, &[]).map(drop).expect_err("no store").to_string();
     assert_eq!(
-        says(&missing),
-        format!("content directory {} does not exist; create it or name another", missing.display())
+        Store::open(&file, &[]).map(drop).expect_err("no store").to_string(),
+        format!("content directory {} is not a directory; name another", file.display())
     );
-    assert_eq!(says(&file), format!("content directory {} is not a directory; name another", file.display()));
+}
+
+#[test]
+fn a_directory_that_is_not_mounted_yet_is_waited_for() {
+    let parent = directory();
+    let path = parent.path().join("content");
+    let store = Rc::new(Store::open(&path, &[]).expect("a store that waits"));
+    assert_eq!((store.stats().present, store.stats().contents, store.stats().warnings), (false, 0, 1));
+    assert_eq!(store.state(&md5(A)), None);
+    assert!(store.open_content(&md5(A)).expect("no error").is_none());
+    let other = parent.path().join("other");
+    fs::create_dir(&other).expect("create");
+    fs::write(other.join(A), b"video").expect("write");
+    fs::rename(&other, &path).expect("rename");
+    watching(&store, async {
+        until(|| store.state(&md5(A)) == Some(Kind::Complete)).await;
+        assert_eq!((store.stats().present, store.stats().warnings), (true, 1));
+    });
 }

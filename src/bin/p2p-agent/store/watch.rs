@@ -83,7 +83,7 @@ impl Store {
         let next = match (&current, Directory::open(&self.path)) {
             (None, Err(_)) => return false,
             (None, Ok(next)) => {
-                log::info!("the content directory {path} is back");
+                log::info!("the content directory {path} is there");
                 Some(next)
             }
             (Some(_), Ok(next)) => {

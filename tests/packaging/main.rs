@@ -1,0 +1,3 @@
+//! The files that images install, as images use them.
+
+mod init;

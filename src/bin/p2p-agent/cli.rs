@@ -42,7 +42,7 @@ Options of run and check (all have defaults that work on a fresh device):
   --port N             UDP and TCP port, the same on all devices of a site  [11111]
   --config-dir DIR     while DIR/no-p2p exists, P2P is off: ports closed, nothing sent  [/config]
   --user NAME          become this user when started as root; otherwise without effect  [p2p]
-  --jail on|off        confine the process (accepted; takes effect in a later version)  [on]
+  --jail on|off        give up capabilities, and limit itself  [on]
   --priority idle|low  idle: only when nobody else wants the CPU; low: nice 10  [idle]
   --domain-key FILE    share only with devices that hold this key: one line of 64 hex digits, or two
                        while the first replaces the second  [share with whoever has the same file]

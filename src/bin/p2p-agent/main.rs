@@ -10,6 +10,7 @@ mod device;
 mod disk;
 mod guard;
 mod heap;
+mod jail;
 mod logger;
 mod net;
 mod pace;

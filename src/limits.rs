@@ -282,6 +282,9 @@ pub const WATCHDOG_BEATS: u32 = 3;
 /// How long a device that found its timers late ranks last.
 pub const STARVED_MEMORY: Duration = Duration::from_secs(30);
 
+/// Open files, sockets included, in the jail: the usual soft limit of a login, made hard.
+pub const OPEN_FILES: u64 = 1_024;
+
 const _: () = assert!(SLOTS_PER_ADDRESS < SLOTS);
 const _: () = assert!(UPLOAD_PIECE.as_millis() * (SLOTS as u128) < SOURCE_STALL.as_millis());
 const _: () = assert!(CONNECTIONS_PER_ADDRESS >= SLOTS_PER_ADDRESS + RELAYS);

@@ -10,6 +10,7 @@ mod clocks;
 mod command_line;
 mod domain;
 mod hostile;
+mod jail;
 mod lab;
 mod liars;
 mod local_clients;

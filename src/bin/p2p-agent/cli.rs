@@ -48,7 +48,7 @@ Options of run and check (all have defaults that work on a fresh device):
   --start WHEN         what `check` says of a device without no-p2p: auto (yes with several cores or the file
                        DIR/p2p), always, never; `run` started by hand does not ask  [auto]
   --user NAME          become this user when started as root; otherwise without effect  [p2p]
-  --jail on|off        confine the process (accepted; takes effect in a later version)  [on]
+  --jail on|off        give up capabilities, and limit itself  [on]
   --priority idle|low  idle: only when nobody else wants the CPU; low: nice 10  [idle]
   --domain-key FILE    share only with devices that hold this key: one line of 64 hex digits, or two
                        while the first replaces the second  [share with whoever has the same file]

@@ -33,7 +33,7 @@ pub fn hand_over(path: &Path, user: &User) -> Result<(), Failure> {
 /// Becomes `user` for good.
 pub fn become_user(user: &User) -> Result<(), Failure> {
     let failure = |error: Errno| Failure::new(exit::OS, format!("cannot become user {}: {error}.", user.name));
-    setgroups(&[user.gid]).map_err(failure)?;
+    setgroups(&[]).map_err(failure)?;
     setgid(user.gid).map_err(failure)?;
     setuid(user.uid).map_err(failure)?;
     if !user.uid.is_root() && setuid(Uid::from_raw(0)).is_ok() {
@@ -69,11 +69,10 @@ pub fn step_back(priority: Priority) {
     }
 }
 
-/// Nothing that is executed from here on can gain rights. There is nothing to execute; this is the second lock.
-pub fn renounce_new_privileges() {
-    if let Err(error) = nix::sys::prctl::set_no_new_privs() {
-        log::warn!("cannot set no_new_privs: {error}");
-    }
+/// Nothing that is executed from here on can gain rights, in the jail or not.
+pub fn renounce_new_privileges() -> Result<(), Failure> {
+    nix::sys::prctl::set_no_new_privs()
+        .map_err(|error| Failure::new(exit::OS, format!("cannot set no_new_privs: {error}.")))
 }
 
 /// Unpredictable bytes from the kernel.

@@ -24,7 +24,7 @@ use crate::net::interfaces::Filter;
 use crate::net::{Mode, tcp, udp};
 use crate::notify::Notifier;
 use crate::store::Store;
-use crate::{Failure, api, ask, clock, logger, process, session};
+use crate::{Failure, api, ask, clock, jail, logger, process, session};
 
 /// What the options mean on this machine; making it changes nothing.
 pub struct Setup {
@@ -102,12 +102,18 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let setup = Setup::new(options)?;
     let user = process::user_to_become(&options.user)?;
     let listener = bind(&options.socket)?;
+    if options.jail {
+        jail::before_the_user()?;
+    }
     if let Some(user) = &user {
         process::hand_over(&options.socket, user)?;
         process::become_user(user)?;
     }
     process::step_back(options.priority);
-    process::renounce_new_privileges();
+    process::renounce_new_privileges()?;
+    if options.jail {
+        jail::before_the_threads()?;
+    }
     let store = Store::open(&options.content, &setup.domain_keys)
         .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{error}.")))?;
     let os_version = options.os_version.clone().unwrap_or_else(process::os_version);
@@ -115,6 +121,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let os_version = p2p_agent::wire::os_version(&os_version).as_str().to_owned();
     let mut agent = Agent::new(&os_version, Random::from_seed(process::seed()?));
     agent.set_may_fetch(!options.never_fetch);
+    if options.jail {
+        jail::after_the_setup()?;
+    }
     let executor = Rc::new(LocalExecutor::new());
     let device = Rc::new(Device::new(Parts {
         agent,

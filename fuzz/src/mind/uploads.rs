@@ -1,5 +1,6 @@
 //! Upload slots, beside a list of those that were granted.
 
+use p2p_agent::agent::Held;
 use p2p_agent::limits::{SLOT_DISPLACED_AFTER, SLOTS, SLOTS_PER_ADDRESS};
 use p2p_agent::slots::Admission;
 
@@ -9,9 +10,11 @@ use super::Driver;
 
 impl Driver {
     pub(super) fn admit(&mut self, input: &mut Bytes<'_>) {
-        let (peer, id, alternative) = (address(1, input.byte() % 8), self.content(input), input.flag());
+        let who = input.byte();
+        let (peer, id, alternative) = (address(1, who % 8), self.content(input), input.flag());
+        let (offset, held) = (u64::from(who >> 6), Held::Part(1));
         let own = self.slots.iter().filter(|(_, owner, _)| *owner == peer).count();
-        match self.agent.admit(self.now, peer, id, alternative) {
+        match self.agent.admit(self.now, peer, id, (offset, alternative), held) {
             Admission::Granted(slot) => {
                 assert!(own < SLOTS_PER_ADDRESS && self.slots.len() < SLOTS);
                 assert!(self.slots.iter().all(|(other, ..)| other.place() != slot.place()), "two in one place");
@@ -25,6 +28,7 @@ impl Driver {
                 self.agent.slots.release(old);
                 assert!(!self.agent.slots.holds(self.now, old));
             }
+            Admission::NotAhead => assert!(!held.is_ahead_of(offset)),
             Admission::Full { .. } => {
                 assert!(alternative || own >= SLOTS_PER_ADDRESS || self.slots.len() == SLOTS, "there was room");
             }

@@ -29,7 +29,7 @@ define P2P_AGENT_VENDOR
 	[ -d $(@D)/VENDOR ] || { \
 		mkdir -p $(@D)/.cargo && cd $(@D) && \
 		$(HOST_MAKE_ENV) $(P2P_AGENT_DL_ENV) \
-			cargo vendor --quiet --locked VENDOR \
+			cargo vendor --locked VENDOR \
 			> .cargo/config.toml; }
 endef
 P2P_AGENT_PRE_CONFIGURE_HOOKS += P2P_AGENT_VENDOR

@@ -258,7 +258,9 @@ impl Want {
         // Those for whom this device stepped back still have to notice.
         let heirs = |answer: &Answered| link(answer.standing.rank) > link(own) && answer.standing.state != State::Idle;
         let stepping_back = self.stepping_back && answers().any(heirs);
-        if taken || claimant || wanter || resting || stepping_back || !condition.may_fetch && self.rivals.any(now) {
+        // Whoever may not fetch for the others gives those who may the time to ask, while anybody is there at all.
+        let waiting_for_others = !condition.may_fetch && (self.rivals.any(now) || round.silent < round.asked);
+        if taken || claimant || wanter || resting || stepping_back || waiting_for_others {
             let jitter = random.below(WAIT_JITTER.as_micros() as u64);
             self.enter(now, Phase::Wait { until: now + WAIT_ROUND + Duration::from_micros(jitter) });
         } else if !claimed {

@@ -256,6 +256,16 @@ fn a_metered_device_waits_for_others_and_holds_no_lease() {
     let other = [says(2, State::Wanting, 0, WORST)];
     want.handle_round(START, Round::default(), &other, metered, &mut Random::from_seed([1; 16]));
     until(want.poll(START, 3, START));
+    // Also for somebody who does not want it yet: all are told within some seconds.
+    let mut early = self::want();
+    assert_eq!(early.poll(START, 3, START), Step::Query);
+    early.handle_round(START, Round { asked: 3, silent: 2 }, &[], metered, &mut Random::from_seed([1; 16]));
+    until(early.poll(START, 3, START));
+    // Not where nobody answers.
+    let mut lonely = self::want();
+    assert_eq!(lonely.poll(START, 3, START), Step::Query);
+    lonely.handle_round(START, Round { asked: 3, silent: 3 }, &[], metered, &mut Random::from_seed([1; 16]));
+    assert!(!matches!(lonely.poll(START, 3, START), Step::Wait { .. }));
     // Alone it tells its client, which decides; it announces nothing.
     let mut alone = fetching_want();
     alone.handle_told(START, metered);

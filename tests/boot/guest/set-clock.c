@@ -9,5 +9,7 @@ int main(int argc, char **argv)
 	if (argc != 2)
 		return 64;
 	at.tv_sec = atoll(argv[1]);
-	return clock_settime(CLOCK_REALTIME, &at) == 0 ? 0 : 71;
+	if (clock_settime(CLOCK_REALTIME, &at) != 0)
+		return 71;
+	return time(NULL) >= at.tv_sec ? 0 : 1;
 }

@@ -6,6 +6,7 @@
 
 use core::net::Ipv4Addr;
 
+pub use crate::content::Held;
 use crate::content::{NodeId, PublicId, Standing, State};
 use crate::discovery::{Discovery, Heard, InterfaceUp, To};
 use crate::exchange::{Answer, PeerRequest};
@@ -20,17 +21,6 @@ use crate::slots::{Admission, Slots};
 use crate::time::{Duration, Instant, Timestamp};
 use crate::want::{Answered, Condition, Reason, Round, SourceEnd, Step, Want};
 use crate::wire::{Announce, Datagram};
-
-/// What is on disk of a content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// Nothing.
-    Nothing,
-    /// The first bytes, in a `.part`.
-    Part(u64),
-    /// All of it.
-    Complete(u64),
-}
 
 /// Somebody announced something about a wanted content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,8 +123,20 @@ impl Agent {
         self.link_rate = bytes_per_second;
     }
 
-    /// A proven take of `id` from `address`. `alternative` is what it says about itself: it can still go elsewhere or wait.
-    pub fn admit(&mut self, now: Instant, address: Ipv4Addr, id: PublicId, alternative: bool) -> Admission {
+    /// A proven take of `id` from `address`, which has `offset` bytes, where `held` is here. `alternative` is what it says about
+    /// itself: it can still go elsewhere or wait.
+    pub fn admit(
+        &mut self,
+        now: Instant,
+        address: Ipv4Addr,
+        id: PublicId,
+        (offset, alternative): (u64, bool),
+        held: Held,
+    ) -> Admission {
+        // Who came here on an older answer may have caught up since.
+        if !held.is_ahead_of(offset) {
+            return Admission::NotAhead;
+        }
         let best = self.best_rate();
         if alternative && !self.slots.has_bandwidth(now, id, best) {
             return Admission::Full { retry_after: RETRY_AFTER };

@@ -101,6 +101,30 @@ impl State {
     }
 }
 
+/// What is on disk of a content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing.
+    Nothing,
+    /// The first bytes, in a `.part`.
+    Part(u64),
+    /// All of it.
+    Complete(u64),
+}
+
+impl Held {
+    /// Whether there are bytes here for who has the first `offset` of them. Strictly ahead, when a source is chosen and again when
+    /// it grants the bytes: two that are level could follow each other, and so could a circle of them.
+    pub const fn is_ahead_of(self, offset: u64) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Part(available) => offset < available,
+            // An empty content is complete with nothing ahead.
+            Self::Complete(size) => offset < size || size == 0 && offset == 0,
+        }
+    }
+}
+
 /// What a node says about one content: in queries, answers and announcements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Standing {
@@ -119,6 +143,15 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// What the node can serve. Also who still looks for the rest serves what it has, so that leftovers of a power cut are used.
+    pub fn held(&self) -> Held {
+        match self.state {
+            State::Complete => self.size.map_or(Held::Nothing, Held::Complete),
+            State::Wanting | State::Claiming | State::Partial | State::Fetching => Held::Part(self.available),
+            State::Idle => Held::Nothing,
+        }
+    }
+
     /// Whether the numbers fit each other and the bounds; whatever comes from outside is refused when they do not.
     pub fn is_plausible(&self) -> bool {
         let end = self.size.unwrap_or(CONTENT_BYTES);
@@ -186,6 +219,14 @@ pub(crate) mod tests {
         }
         assert_eq!(State::parse("Complete"), None);
         assert_eq!(State::parse(""), None);
+    }
+
+    #[test]
+    fn only_who_is_strictly_ahead_has_something_to_give() {
+        assert!(Held::Part(64).is_ahead_of(63) && !Held::Part(64).is_ahead_of(64));
+        assert!(Held::Complete(64).is_ahead_of(63) && !Held::Complete(64).is_ahead_of(64));
+        assert!(!Held::Nothing.is_ahead_of(0) && !Held::Part(0).is_ahead_of(0));
+        assert!(Held::Complete(0).is_ahead_of(0) && !Held::Complete(0).is_ahead_of(1));
     }
 
     #[test]

@@ -190,13 +190,12 @@ pub(crate) const fn mix(value: u64) -> u64 {
 #[derive(Debug, Default)]
 pub struct PeerTable {
     peers: Vec<Peer, { limits::PEERS }>,
-    generation: u64,
 }
 
 impl PeerTable {
     /// An empty table.
     pub const fn new() -> Self {
-        Self { peers: Vec::new(), generation: 0 }
+        Self { peers: Vec::new() }
     }
 
     /// All entries, also those only heard.
@@ -212,11 +211,6 @@ impl PeerTable {
     /// The entry with this address.
     pub fn get(&self, interface: IfIndex, addr: Ipv4Addr) -> Option<&Peer> {
         self.peers.iter().find(|peer| peer.addr == addr && peer.interface == interface)
-    }
-
-    /// Changes whenever a routable peer came or went, so that a query round can start at once.
-    pub fn generation(&self) -> u64 {
-        self.generation
     }
 
     /// Entries of any state.
@@ -253,13 +247,10 @@ impl PeerTable {
             Some(known) => known,
             None => self.make_room(now, own, own_interval, &candidate)?,
         };
-        let Self { peers, generation } = self;
-        let peer = peers.get_mut(position)?;
+        let peer = self.peers.get_mut(position)?;
         if !same(peer) {
-            *generation += u64::from(peer.is_routable() || candidate.state >= PeerState::Probed);
             *peer = Peer::new(now, own, &candidate);
         } else if candidate.state > peer.state {
-            *generation += u64::from(!peer.is_routable());
             peer.state = candidate.state;
         }
         Some(peer)
@@ -268,7 +259,6 @@ impl PeerTable {
     /// The position of a new entry, or of the one that must leave.
     fn make_room(&mut self, now: Instant, own: NodeId, own_interval: Duration, candidate: &Candidate) -> Option<usize> {
         if self.peers.push(Peer::new(now, own, candidate)).is_ok() {
-            self.generation += u64::from(candidate.state >= PeerState::Probed);
             return self.peers.len().checked_sub(1);
         }
         let key = |(at, peer): (usize, &Peer)| {
@@ -280,21 +270,12 @@ impl PeerTable {
     /// Drops the expired; whether there were any.
     pub(crate) fn expire(&mut self, now: Instant, own_interval: Duration) -> bool {
         let before = self.peers.len();
-        self.retain(|peer| now < peer.expires_at(own_interval));
+        self.peers.retain(|peer| now < peer.expires_at(own_interval));
         self.peers.len() < before
     }
 
     pub(crate) fn remove_interface(&mut self, interface: IfIndex) {
-        self.retain(|peer| peer.interface != interface);
-    }
-
-    fn retain(&mut self, mut keep: impl FnMut(&Peer) -> bool) {
-        let generation = &mut self.generation;
-        self.peers.retain(|peer| {
-            let kept = keep(peer);
-            *generation += u64::from(!kept && peer.is_routable());
-            kept
-        });
+        self.peers.retain(|peer| peer.interface != interface);
     }
 }
 
@@ -344,7 +325,7 @@ mod tests {
         ] {
             assert_eq!(table.admit(seconds(0), OWN, INTERVAL, candidate(1, state)).unwrap().state, expected);
         }
-        assert_eq!((table.len(), table.generation()), (1, 1));
+        assert_eq!(table.len(), 1);
     }
 
     #[test]
@@ -416,17 +397,6 @@ mod tests {
             assert!(!admit(&mut table, seconds(8), n, PeerState::Probed));
         }
         assert!((0..limits::PEERS as u32).all(|n| has(&table, n)));
-    }
-
-    #[test]
-    fn the_generation_counts_routable_peers_that_come_and_go() {
-        let mut table = PeerTable::new();
-        assert!(admit(&mut table, seconds(0), 1, PeerState::Heard));
-        assert_eq!(table.generation(), 0);
-        assert!(admit(&mut table, seconds(0), 1, PeerState::Probed));
-        assert_eq!(table.generation(), 1);
-        table.remove_interface(IfIndex(1));
-        assert_eq!(table.generation(), 2);
     }
 
     proptest! {

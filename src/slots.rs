@@ -33,6 +33,8 @@ pub enum Admission {
     Granted(SlotId),
     /// The transfer may start once the named one, of the same address and stalled, has been ended and its slot released.
     Displaces(SlotId),
+    /// 416: nothing is here that the reader lacks.
+    NotAhead,
     /// 503: ask again after this.
     Full {
         /// Sent as Retry-After, rounded up to seconds.

@@ -14,8 +14,6 @@ pub(super) struct Interface {
     pub prefix: u8,
     pub wired: bool,
     pub metered: bool,
-    /// Broadcast probes since the last valid reply to one.
-    pub unanswered: u32,
     pub next_probe_at: Instant,
     up_at: Instant,
     /// Probes of the link-up that were sent.
@@ -25,7 +23,7 @@ pub(super) struct Interface {
 impl Interface {
     pub(super) fn new(now: Instant, index: IfIndex, addr: Ipv4Addr, prefix: u8, wired: bool) -> Self {
         let next_probe_at = now + limits::LINK_UP_PROBES[0];
-        Self { index, addr, prefix, wired, metered: false, unanswered: 0, next_probe_at, up_at: now, link_up: 0 }
+        Self { index, addr, prefix, wired, metered: false, next_probe_at, up_at: now, link_up: 0 }
     }
 
     /// A host address of this link that is not the own one. Neither the network's nor its broadcast address, to which a reply
@@ -41,7 +39,6 @@ impl Interface {
 
     /// A probe was sent; sets when the next one is due.
     pub(super) fn on_probe(&mut self, now: Instant, interval: Duration, random: &mut Random) {
-        self.unanswered = self.unanswered.saturating_add(1);
         self.link_up = self.link_up.saturating_add(1);
         self.next_probe_at = match limits::LINK_UP_PROBES.get(self.link_up) {
             Some(&after) => self.up_at + after,

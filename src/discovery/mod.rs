@@ -327,12 +327,6 @@ impl Discovery {
         &self.counters
     }
 
-    /// Broadcast probes that nobody answered since the last one that somebody did, on the interface that has the fewest: with three, nobody
-    /// is there. `u32::MAX` without an interface.
-    pub fn unanswered_probes(&self) -> u32 {
-        self.interfaces.iter().map(|interface| interface.unanswered).min().unwrap_or(u32::MAX)
-    }
-
     fn on_datagram(
         &mut self,
         now: Instant,
@@ -412,7 +406,6 @@ impl Discovery {
             return Err(Dropped::Nonce);
         }
         if asked.to.is_none() {
-            self.interfaces.iter_mut().filter(|known| known.index == interface).for_each(|known| known.unanswered = 0);
             self.on_heard(now, interface, from, reply.node)?;
         }
         let state = if asked.to.is_some() { PeerState::Probed } else { PeerState::Heard };

@@ -128,11 +128,10 @@ fn a_silent_peer_is_asked_once_more_alone_and_then_dropped_after_three_intervals
 }
 
 #[test]
-fn three_probes_without_an_answer_show_that_nobody_is_there() {
+fn three_probes_leave_within_300_ms_of_the_link_up() {
     let mut bench = Bench::new();
-    assert_eq!(Discovery::new(node(0), "").unanswered_probes(), u32::MAX);
     let sent: Vec<u64> = (0..=300).filter(|&ms| !bench.timeout(millis_in(ms)).is_empty()).collect();
-    assert_eq!((sent, bench.own.unanswered_probes()), (std::vec![0, 100, 300], 3));
+    assert_eq!(sent, std::vec![0, 100, 300]);
 }
 
 #[test]

@@ -23,19 +23,12 @@ pub struct Answered {
 }
 
 impl Answered {
-    /// Whether this peer can give bytes from `offset` on. Strictly ahead: what makes chains free of cycles.
+    /// Whether this peer can give bytes from `offset` on ([`crate::content::Held::is_ahead_of`]).
     pub fn is_source(&self, offset: u64, attempt: u8) -> bool {
         // What came whole and wrong once is not taken again from whoever knows of one attempt less, and a prefix of an
         // earlier attempt is not continued with bytes of a later one.
         let attempts = self.standing.attempt >= attempt && (offset == 0 || self.standing.attempt == attempt);
-        let ahead = match self.standing.state {
-            // An empty content is complete with nothing ahead.
-            State::Complete => self.standing.size.is_some_and(|size| offset < size || size == 0),
-            // Also who still looks for the rest serves what it has, so that leftovers of a power cut are used.
-            State::Wanting | State::Claiming | State::Partial | State::Fetching => self.standing.available > offset,
-            State::Idle => false,
-        };
-        attempts && ahead
+        attempts && self.standing.held().is_ahead_of(offset)
     }
 }
 

@@ -109,6 +109,25 @@ fn a_reader_that_takes_nothing_loses_its_slot() {
 }
 
 #[test]
+fn a_take_from_where_the_source_itself_ends_is_refused_416_and_holds_no_slot() {
+    let site = Site::new();
+    let [agent] = site.agents();
+    let (whole, grows) = (Content::random(101, 100_000), Content::random(102, 100_000));
+    agent.hold(&whole);
+    let _part = agent.begin_part(&grows, 50_000);
+    let take = |content: &Content, offset| {
+        let mut neighbour = Neighbour::connect(site.address(), &agent).unwrap();
+        neighbour.ask_and_take(&content.keys(), offset).unwrap().map(|_| neighbour)
+    };
+    wait_for("the part is offered", || take(&grows, 49_999).is_ok());
+    assert_eq!(take(&grows, 50_000).err(), Some(416));
+    assert_eq!(take(&whole, 100_000).err(), Some(416));
+    assert_eq!(take(&whole, 100_001).err(), Some(416));
+    assert!(take(&whole, 99_999).is_ok());
+    wait_for("every slot is free", || agent.metric("p2p_transfers_active") == 0);
+}
+
+#[test]
 fn a_device_whose_sources_are_all_busy_waits_for_a_slot() {
     let site = Site::new();
     let [holder, client] = site.agents();

@@ -280,10 +280,10 @@ impl World {
         };
         let delay = self.message_delay(to, from, DATA_TIMEOUT);
         self.after(delay, Event::Answer { from: to, to: from, content, ask, answer: Some(answer) });
-        let generation = self.nodes[to].agent.discovery.peers().generation();
+        let known = self.nodes[to].agent.discovery.peers().len();
         if woken {
             self.stir(to);
-        } else if generation != std::mem::replace(&mut self.nodes[to].generation, generation) {
+        } else if known != std::mem::replace(&mut self.nodes[to].known, known) {
             // Somebody new; everything else about a query moves no timer.
             self.settle(to);
         }
@@ -410,14 +410,12 @@ impl World {
         let now = self.local(to);
         let offset = self.nodes[from].files[content].part;
         let id = self.contents[content].keys.id();
+        let held = self.held(to, content);
         let device = &mut self.nodes[to];
-        let file = &device.files[content];
         let taken = if device.side == Side::Stalls {
             Taken::Records(None)
-        } else if file.part == 0 && !file.complete || offset > file.part {
-            Taken::Refused
         } else {
-            match device.agent.admit(now, address(from), id, alternative) {
+            match device.agent.admit(now, address(from), id, (offset, alternative), held) {
                 Admission::Granted(slot) => {
                     device.served += 1;
                     Taken::Records(Some(slot))
@@ -428,7 +426,7 @@ impl World {
                     for flow in self.flows.iter_mut().filter(|flow| flow.source == Some(to) && flow.slot == Some(old)) {
                         (flow.slot, flow.dead) = (None, true);
                     }
-                    match self.nodes[to].agent.admit(now, address(from), id, alternative) {
+                    match self.nodes[to].agent.admit(now, address(from), id, (offset, alternative), held) {
                         Admission::Granted(slot) => {
                             self.nodes[to].served += 1;
                             Taken::Records(Some(slot))
@@ -436,6 +434,7 @@ impl World {
                         _ => Taken::Busy,
                     }
                 }
+                Admission::NotAhead => Taken::NotAhead,
                 Admission::Full { .. } => Taken::Busy,
             }
         };
@@ -638,7 +637,8 @@ impl World {
                 self.check_cycle(node, content);
             }
             Taken::Busy => self.end_source(node, content, peer, SourceEnd::Busy),
-            Taken::Refused | Taken::TimedOut => self.end_source(node, content, peer, SourceEnd::Cut),
+            Taken::NotAhead => self.end_source(node, content, peer, SourceEnd::Exhausted),
+            Taken::TimedOut => self.end_source(node, content, peer, SourceEnd::Cut),
         }
     }
 
@@ -653,7 +653,8 @@ impl World {
         let moved = match taken {
             Taken::Records(_) => Ok(()),
             Taken::Busy => Err(SourceEnd::Busy),
-            Taken::Refused | Taken::TimedOut => Err(SourceEnd::Cut),
+            Taken::NotAhead => Err(SourceEnd::Exhausted),
+            Taken::TimedOut => Err(SourceEnd::Cut),
         };
         let part = file.part;
         if moved.is_ok() {

@@ -116,8 +116,8 @@ pub struct Node {
     pub epoch: u32,
     pub hints: Vec<(PublicId, usize, Asker)>,
     pub watching: bool,
-    /// Of the peer table, when it was last looked at.
-    pub generation: u64,
+    /// Entries of the peer table, when it was last looked at.
+    pub known: usize,
     pub queries: u64,
     pub datagrams: u64,
     /// Bytes flow over its link.

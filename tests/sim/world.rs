@@ -65,7 +65,7 @@ pub enum Ask {
 pub enum Taken {
     Records(Option<SlotId>),
     Busy,
-    Refused,
+    NotAhead,
     TimedOut,
 }
 
@@ -244,7 +244,7 @@ impl World {
             epoch: 0,
             hints: Vec::new(),
             watching: false,
-            generation: 0,
+            known: 0,
             queries: 0,
             datagrams: 0,
             loaded: false,

@@ -321,6 +321,7 @@ impl Found {
         }
         match read_head(&mut self.line, patience, |response| Given::parse(response).ok()).await {
             Ok(Given::Refused(503)) => Err(SourceEnd::Busy),
+            Ok(Given::Refused(416)) => Err(SourceEnd::Exhausted),
             Ok(given) => match self.asker.handle_given(keys, &given) {
                 Ok(opener) => Ok(Taken { line: self.line, opener, standing: self.answered.standing }),
                 Err(_) => Err(SourceEnd::Cut),

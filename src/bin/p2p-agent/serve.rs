@@ -10,7 +10,7 @@ use std::rc::{Rc, Weak};
 
 use async_io::{Async, Timer};
 use log::debug;
-use p2p_agent::agent::IfIndex;
+use p2p_agent::agent::{Held, IfIndex};
 use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::exchange::{Answer, PeerRequest};
 use p2p_agent::handshake::{Answerer, Granted};
@@ -210,13 +210,12 @@ impl Connection {
         let Ok(granted) = answerer.handle_take(&keys, request) else { return self.refuse(403).await };
         let Ok(Some(mut file)) = self.device.store.open_content(&md5) else { return self.refuse(404).await };
         let Ok(extent) = file.available() else { return self.refuse(404).await };
-        // Strictly ahead also now: who moved here may have caught up since it was answered, and two that are level could follow each other.
-        if offset >= extent.available && offset > 0 {
-            return self.refuse(416).await;
-        }
-        let Some((slot, buffer)) = self.admit(id, alternative) else {
-            add(&self.device.tally.transfers_refused, 1);
-            return self.refuse(503).await;
+        let (slot, buffer) = match self.admit(id, (offset, alternative), extent.held()) {
+            Ok(admitted) => admitted,
+            Err(status) => {
+                add(&self.device.tally.transfers_refused, 1);
+                return self.refuse(status).await;
+            }
         };
         add(&self.device.tally.transfers_served, 1);
         let reader = Reader::new(id, file, offset);
@@ -225,20 +224,25 @@ impl Connection {
         }
     }
 
-    fn admit(&self, id: PublicId, alternative: bool) -> Option<(SlotGuard, Lent<SLOTS>)> {
+    /// A slot and its buffer, or the status of the refusal.
+    fn admit(&self, id: PublicId, take: (u64, bool), held: Held) -> Result<(SlotGuard, Lent<SLOTS>), u16> {
         let mut agent = self.device.agent.borrow_mut();
         let now = clock::now();
-        let mut admission = agent.admit(now, self.peer, id, alternative);
+        let mut admission = agent.admit(now, self.peer, id, take, held);
         if let Admission::Displaces(old) = admission {
             agent.slots.release(old);
             self.device.displaced.notify();
-            admission = agent.admit(now, self.peer, id, alternative);
+            admission = agent.admit(now, self.peer, id, take, held);
         }
-        let Admission::Granted(slot) = admission else { return None };
         drop(agent);
+        let slot = match admission {
+            Admission::Granted(slot) => slot,
+            Admission::NotAhead => return Err(416),
+            Admission::Full { .. } | Admission::Displaces(_) => return Err(503),
+        };
         let guard = SlotGuard { device: self.device.clone(), id: slot };
         // A displaced transfer hands its buffer back when it next looks; until then there may be none.
-        Some((guard, self.device.slot_buffer()?))
+        Ok((guard, self.device.slot_buffer().ok_or(503_u16)?))
     }
 
     async fn pump(

@@ -90,7 +90,7 @@ fn scenarios() -> Vec<Scenario> {
             n: 6,
             kind: Kind::Isolated,
             ratio_max: 1.25,
-            slowness_max: 1.70,
+            slowness_max: 1.15,
             doubles_max: ANY,
             ..PLAIN
         },

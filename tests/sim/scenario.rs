@@ -249,6 +249,10 @@ fn ideal(world: &World, kind: Kind) -> Us {
         end = end.max(begins + span(lacks, node.link.down.min(node.link.disk)));
         over_air += if node.link.wifi { lacks } else { 0 };
     }
+    if kind == Kind::Isolated {
+        // All of it goes through the one device that they all reach.
+        end = end.max(started + span(over_air, world.nodes[0].link.up));
+    }
     end.max(started + span(over_air, world.site.air)).max(started + TICK)
 }
 

@@ -191,6 +191,11 @@ pub const QUEUE_PATIENCE: Duration = Duration::from_millis(2_500);
 pub const MOVE_BELOW_PERCENT: u32 = 60;
 /// ... and when that puts it this far behind, or would: what is near enough needs no other source.
 pub const MOVE_GAP: Duration = Duration::from_millis(300);
+/// ... or when it is slower than the front at all, beyond what measuring tells, and this far behind: three that share one source may each
+/// get four fifths of what the front does, and would fall back for ever.
+pub const LAG_BELOW_PERCENT: u32 = 92;
+/// See [`LAG_BELOW_PERCENT`]; a long chain is as far behind and no slower.
+pub const LAG_GAP: Duration = Duration::from_secs(1);
 /// A new source is judged after this. Looks that bring nothing double it ...
 pub const LOOK_AFTER: Duration = Duration::from_millis(600);
 /// ... up to this.

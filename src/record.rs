@@ -91,13 +91,12 @@ impl Sealer {
 /// Verifies and decrypts the records of one transfer, in order.
 pub struct Opener {
     stream: Stream,
-    complete: bool,
 }
 
 impl Opener {
     /// Starts at record 0. The key schedule is made here, once.
     pub fn new(keys: &TransferKeys) -> Self {
-        Self { stream: Stream::new(keys), complete: false }
+        Self { stream: Stream::new(keys) }
     }
 
     /// How many bytes to read next; says so before the tag can be checked, hence within bounds.
@@ -129,13 +128,7 @@ impl Opener {
         }
         keystream.open(data);
         self.stream.advance(index, said.last);
-        self.complete = said.last;
         Ok(said.last)
-    }
-
-    /// Whether the last record has been opened; a connection that ends before is a failure, not an end.
-    pub const fn is_complete(&self) -> bool {
-        self.complete
     }
 }
 

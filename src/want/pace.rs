@@ -3,7 +3,10 @@
 //! The front is what the fetcher announces, or else the best that this device has ever received. Announcements are only a
 //! reason to look: whom to move to is decided by proven answers.
 
-use crate::limits::{FETCHER_LOOK, LEASE_STALL, LOOK_AFTER, LOOK_MAX, MOVE_BELOW_PERCENT, MOVE_GAP, RATE_WINDOW};
+use crate::limits::{
+    FETCHER_LOOK, LAG_BELOW_PERCENT, LAG_GAP, LEASE_STALL, LOOK_AFTER, LOOK_MAX, MOVE_BELOW_PERCENT, MOVE_GAP,
+    RATE_WINDOW,
+};
 use crate::rate::Meter;
 use crate::time::{Duration, Instant};
 
@@ -67,8 +70,10 @@ impl Pace {
         let Front { rate, heard_at, latest, .. } = self.front;
         let fresh = now.since(heard_at) < LEASE_STALL && rate > 0;
         let (reference, gap) = if fresh { (rate, latest.saturating_sub(offset)) } else { (best, u64::MAX) };
-        let behind = u128::from(gap) * 1_000 > u128::from(reference) * MOVE_GAP.as_millis();
-        if behind && u128::from(own) * 100 < u128::from(reference) * u128::from(MOVE_BELOW_PERCENT) {
+        let behind = |span: Duration| u128::from(gap) * 1_000 > u128::from(reference) * span.as_millis();
+        let slower = |percent: u32| u128::from(own) * 100 < u128::from(reference) * u128::from(percent);
+        let lags = fresh && behind(LAG_GAP) && slower(LAG_BELOW_PERCENT);
+        if lags || behind(MOVE_GAP) && slower(MOVE_BELOW_PERCENT) {
             self.look_at = now + self.pause;
             self.pause = (self.pause * 2).min(LOOK_MAX);
             return true;
@@ -124,7 +129,8 @@ mod tests {
     #[test]
     fn a_follower_that_keeps_up_never_looks_and_a_slow_one_looks_ever_more_rarely() {
         assert_eq!(looks(5_000_000), 0);
-        assert_eq!(looks(3_000_000), 0);
+        assert_eq!(looks(4_700_000), 0);
+        assert!((1..=5).contains(&looks(4_200_000)), "{}", looks(4_200_000));
         assert!((2..=5).contains(&looks(1_000_000)), "{}", looks(1_000_000));
     }
 

@@ -5,6 +5,7 @@ use p2p_agent::agent::{Agent, Held, Hint, Refused};
 use p2p_agent::content::PublicId;
 use p2p_agent::exchange::{Answer, PeerRequest};
 use p2p_agent::handshake::Answerer;
+use p2p_agent::keys::Proof;
 use p2p_agent::limits::{DATAGRAM_BYTES, FETCH_BEACON, HEARTBEAT, LEASE_STALL, RELAYS, ROUND_GRACE, SOURCE_STALL};
 use p2p_agent::random::Random;
 use p2p_agent::slots::Admission;
@@ -269,6 +270,11 @@ impl World {
                 answered.map_or((Answer::Refused(404), false), |(_, answer, woken)| (answer, woken))
             }
             Side::Replays => (Answer::Refused(404), false),
+            Side::Forges => {
+                let standing = self.lie(content);
+                let (challenge, proof) = (bytes(&mut self.dice), Proof(bytes(&mut self.dice)));
+                (Answer::Known { standing, challenge, proof }, false)
+            }
             Side::Stalls => {
                 let own = device.address;
                 let lie = self.lie(content);

@@ -86,6 +86,8 @@ pub enum Side {
     Honest,
     /// Sends again what it heard, from its own address; knows no content.
     Replays,
+    /// Knows the public ids only: announces and answers in any name, with proofs that it makes up.
+    Forges,
     /// Knows the contents: claims the best rank, promises everything and sends nothing.
     Stalls,
 }

@@ -24,6 +24,8 @@ pub struct Scenario {
     pub ratio_max: f64,
     pub slowness_max: f64,
     pub gap_max: Us,
+    /// In so many of a thousand runs two devices may fetch the same.
+    pub doubles_max: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +56,12 @@ pub enum Kind {
     /// The site falls in two and heals.
     Split,
     Replays,
-    #[allow(dead_code)] // its scenario is not in the table yet
     Stalls,
+    Forges,
+    /// A short content, for many starts.
+    Start,
+    /// The same, and one packet of twenty is lost.
+    LossyStart,
     SizeUnknown,
 }
 
@@ -87,12 +93,13 @@ pub fn run(scenario: &Scenario, seed: u64) -> Outcome {
     let mut dice = Dice(name ^ seed);
     let sizes: Vec<u64> = match kind {
         Kind::ManyFiles => (0..30).map(|_| dice.between(3 * MIB, 40 * MIB)).collect(),
+        Kind::Start | Kind::LossyStart => vec![SIZE / 4],
         _ => vec![SIZE],
     };
     let site = Site {
         uplink: mbit(scenario.uplink),
         air: mbit(150),
-        loss: if kind == Kind::Lossy { 0.05 } else { 0.0 },
+        loss: if matches!(kind, Kind::Lossy | Kind::LossyStart) { 0.05 } else { 0.0 },
         duplicates: if matches!(kind, Kind::Rough | Kind::Lossy) { 0.02 } else { 0.0 },
         size_known: kind != Kind::SizeUnknown,
     };
@@ -115,6 +122,7 @@ pub fn run(scenario: &Scenario, seed: u64) -> Outcome {
     let started = first_start(&world);
     world.missing = missing(&world, kind);
     world.run(400 * S);
+    check(&world, kind);
     outcome(&world, ideal, started)
 }
 
@@ -123,6 +131,7 @@ fn arrange(world: &mut World, kind: Kind, dice: &mut Dice) {
     let any = |dice: &mut Dice| dice.below(n as u64) as usize;
     match kind {
         Kind::Plain | Kind::PowerUp | Kind::Lossy | Kind::ManyFiles | Kind::SizeUnknown => {}
+        Kind::Start | Kind::LossyStart => {}
         Kind::Staggered => {
             // The second wave begins when the first device has had time for all of it.
             let alone = (SIZE as f64 / world.site.uplink * S as f64) as Us + 2 * S;
@@ -189,8 +198,29 @@ fn arrange(world: &mut World, kind: Kind, dice: &mut Dice) {
         }
         Kind::Replays => world.nodes[n - 1].side = Side::Replays,
         Kind::Stalls => world.nodes[n - 1].side = Side::Stalls,
+        Kind::Forges => world.nodes[n - 1].side = Side::Forges,
     }
     world.nodes.iter_mut().filter(|node| node.side != Side::Honest).for_each(|node| node.counted = false);
+}
+
+/// What must be true of every site in the end, and of some.
+fn check(world: &World, kind: Kind) {
+    let honest = || world.nodes.iter().enumerate().filter(|(_, node)| node.side == Side::Honest);
+    for (at, node) in honest().filter(|(_, node)| node.on) {
+        let right = |file: &crate::node::File| file.finished_at.is_none() || file.complete && file.rotten_at.is_none();
+        if !node.files.iter().all(right) {
+            world.fail(&format!("device {at} took a wrong content for the right one"));
+        }
+    }
+    let fetched = |at: usize| world.nodes[at].files.iter().map(|file| file.internet).sum::<u64>() > 0;
+    for (at, node) in honest().filter(|(at, _)| fetched(*at)) {
+        if !node.may_fetch {
+            world.fail(&format!("device {at} is metered and fetched"));
+        }
+        if kind == Kind::Leftovers && at % 3 != 0 {
+            world.fail(&format!("device {at} fetched, and others had more of it"));
+        }
+    }
 }
 
 fn first_start(world: &World) -> Us {
@@ -219,6 +249,10 @@ fn ideal(world: &World, kind: Kind) -> Us {
         end = end.max(begins + span(lacks, node.link.down.min(node.link.disk)));
         over_air += if node.link.wifi { lacks } else { 0 };
     }
+    if kind == Kind::Isolated {
+        // All of it goes through the one device that they all reach.
+        end = end.max(started + span(over_air, world.nodes[0].link.up));
+    }
     end.max(started + span(over_air, world.site.air)).max(started + TICK)
 }
 
@@ -241,7 +275,7 @@ fn outcome(world: &World, ideal: Us, started: Us) -> Outcome {
     Outcome {
         ratio: internet as f64 / all as f64,
         slowness: (ended - started) as f64 / (ideal - started) as f64,
-        double: internet as f64 > world.missing as f64 + 0.02 * all as f64,
+        double: internet as f64 > world.missing as f64 + 0.02 * all.max(SIZE) as f64,
         gap: counted().map(|file| file.gap).max().unwrap_or(0),
         queries: world.nodes.iter().map(|node| node.queries).sum::<u64>() as f64 / nodes,
         datagrams: world.nodes.iter().map(|node| node.datagrams).sum::<u64>() as f64 / nodes,

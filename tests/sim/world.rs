@@ -501,17 +501,19 @@ impl World {
                     self.send(node, To::Broadcast, bytes);
                 }
             }
-            Side::Stalls => {
+            side @ (Side::Stalls | Side::Forges) => {
                 let standing = self.lie(0);
                 let mut announce = Announce {
-                    node: NodeId([0xee; 8]),
+                    node: NodeId(bytes(&mut self.dice)),
                     id: self.contents[0].keys.id(),
                     standing,
                     claimed_ms: u32::MAX,
                     nonce: bytes(&mut self.dice),
-                    mac: [0; 16],
+                    mac: bytes(&mut self.dice),
                 };
-                announce.mac = self.contents[0].keys.announce_mac(&announce);
+                if side == Side::Stalls {
+                    announce.mac = self.contents[0].keys.announce_mac(&announce);
+                }
                 let mut bytes = [0; DATAGRAM_BYTES];
                 Datagram::Announce(announce).encode(&mut bytes);
                 self.send(node, To::Broadcast, bytes);

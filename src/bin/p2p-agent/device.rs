@@ -135,11 +135,7 @@ impl Device {
             return Held::Nothing;
         }
         let opened = self.store.open_content(md5).ok().flatten();
-        match opened.and_then(|mut opened| opened.available().ok()) {
-            None => Held::Nothing,
-            Some(extent) if extent.complete => Held::Complete(extent.available),
-            Some(extent) => Held::Part(extent.available),
-        }
+        opened.and_then(|mut opened| opened.available().ok()).map_or(Held::Nothing, |extent| extent.held())
     }
 
     /// Whether all of the content is there.

@@ -187,8 +187,7 @@ impl Connection {
         let Ok(granted) = answerer.handle_take(&keys, request) else { return self.refuse(403).await };
         let Ok(Some(mut file)) = self.device.store.open_content(&md5) else { return self.refuse(404).await };
         let Ok(extent) = file.available() else { return self.refuse(404).await };
-        let held = if extent.complete { Held::Complete(extent.available) } else { Held::Part(extent.available) };
-        let (slot, buffer) = match self.admit(id, (offset, alternative), held) {
+        let (slot, buffer) = match self.admit(id, (offset, alternative), extent.held()) {
             Ok(admitted) => admitted,
             Err(status) => {
                 add(&self.device.tally.transfers_refused, 1);

@@ -3,10 +3,10 @@
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 
-use async_io::Async;
+use async_io::{Async, Timer};
 use md5::Digest as _;
 use p2p_agent::content::State;
-use p2p_agent::limits::{CONTENT_BYTES, LEASE_STALL, RECORD_BYTES, RECORD_TIMEOUT, SOURCE_STALL};
+use p2p_agent::limits::{CONTENT_BYTES, LEASE_STALL, QUERY_TIMEOUT, RECORD_BYTES, RECORD_TIMEOUT, SOURCE_STALL};
 use p2p_agent::record::{Opener, RECORD_HEADER, RecordError};
 use p2p_agent::time::Duration;
 use p2p_agent::want::{Answered, Round, SourceEnd};
@@ -121,19 +121,28 @@ impl Relay<'_> {
             Some(task) => {
                 let (_, mut found) = task.await;
                 let answers: Vec<Answered> = found.iter().map(|found| found.answered).collect();
+                // The present source waits meanwhile: a moment for all of them together, whoever keeps silent.
+                let until = clock::deadline(clock::now() + QUERY_TIMEOUT);
                 // After a refusal the same answers show the next one.
                 let better = loop {
                     let better = device.agent.borrow_mut().handle_look(clock::now(), *id, &answers);
                     let place = better.and_then(|peer| found.iter().position(|found| found.answered.peer == peer));
                     let Some(source) = place.map(|place| found.swap_remove(place)) else { break None };
                     let peer = source.answered.peer;
-                    let taken = source.take(device, *id, &self.keys, self.offset, true).await;
+                    let granted = source.take(device, *id, &self.keys, self.offset, true);
+                    let taken = or(granted, async {
+                        Timer::at(until).await;
+                        Err(SourceEnd::Cut)
+                    })
+                    .await;
                     let moved = taken.as_ref().map(|_| ()).map_err(|end| *end);
                     if let Some(want) = device.agent.borrow_mut().want_mut(*id) {
                         want.handle_moved(clock::now(), peer, moved);
                     }
-                    if let Ok(taken) = taken {
-                        break Some((peer, Box::new(taken)));
+                    match taken {
+                        Ok(taken) => break Some((peer, Box::new(taken))),
+                        Err(_) if std::time::Instant::now() >= until => break None,
+                        Err(_) => {}
                     }
                 };
                 found.into_iter().for_each(|found| found.release(device));

@@ -9,6 +9,7 @@ use super::ContentMd5;
 use super::directory::{Directory, Identity, complete_name, errno, part_name};
 use super::{Kind, Shared};
 use nix::errno::Errno;
+use p2p_agent::content::Held;
 use p2p_agent::limits::GROWTH_POLL;
 use std::cell::Cell;
 use std::fmt;
@@ -59,6 +60,13 @@ pub struct Extent {
     pub available: u64,
     /// Is that all of it?
     pub complete: bool,
+}
+
+impl Extent {
+    /// The same in the words of the mind.
+    pub const fn held(self) -> Held {
+        if self.complete { Held::Complete(self.available) } else { Held::Part(self.available) }
+    }
 }
 
 /// Why a content that was open cannot be read any further.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Documents, each with the path from which its links start.
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "CHANGELOG.md",
     "docs/protocol.md",
@@ -13,6 +13,7 @@ const DOCUMENTS: [&str; 8] = [
     "docs/behaviours.md",
     "docs/threat-model.md",
     "docs/operations.md",
+    "docs/arm.md",
     "tests/vectors/README.md",
 ];
 

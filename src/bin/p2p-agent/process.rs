@@ -55,8 +55,11 @@ pub fn step_back(priority: Priority) {
     if priority == Priority::Idle {
         // SAFETY: as above; SCHED_IDLE takes no parameters, all zero is valid.
         let parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+        // The bare system call: musl's function of that name only says ENOSYS.
         // SAFETY: `parameters` outlives the call.
-        if unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) } != 0 {
+        let entered =
+            unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_IDLE, &raw const parameters) };
+        if entered != 0 {
             log::warn!("cannot enter SCHED_IDLE: {}", Errno::last());
         }
         // ioprio_set(2): who = this process, class 3 = idle.

@@ -342,8 +342,8 @@ impl Agent {
     /// Whether to look round for a better source of a followed content, or for another fetcher of a fetched one; to be
     /// asked after every record and heartbeat, and every [`crate::limits::FETCH_BEACON`] while fetching.
     pub fn poll_look(&mut self, now: Instant, id: PublicId) -> bool {
-        let best = self.best_rate();
-        self.want_mut(id).is_some_and(|want| want.poll_look(now, best))
+        let (best, wired) = (self.best_rate(), self.wired);
+        self.want_mut(id).is_some_and(|want| want.poll_look(now, best, wired))
     }
 
     /// What a look round showed (see [`Want::poll_look`]): whom to take the content from instead, if anybody. Take it, then tell

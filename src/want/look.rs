@@ -10,9 +10,9 @@ impl Want {
     /// While a source is followed or the lease is held: whether to ask every peer now and hand the answers to
     /// [`Want::handle_look`](super::Want::handle_look). A follower looks when it is much slower than the front, or than `best`; a fetcher looks for another
     /// one that it did not hear.
-    pub fn poll_look(&mut self, now: Instant, best: u64) -> bool {
+    pub fn poll_look(&mut self, now: Instant, best: u64, wired: bool) -> bool {
         match self.phase {
-            Phase::Follow { .. } => self.pace.poll_follower(now, self.offset, best.max(self.pace.best())),
+            Phase::Follow { .. } => self.pace.poll_follower(now, self.offset, best.max(self.pace.best()), wired),
             Phase::Hold { .. } => self.told && self.pace.poll_fetcher(now),
             _ => false,
         }

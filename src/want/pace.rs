@@ -62,7 +62,7 @@ impl Pace {
     }
 
     /// Whether to look round now for a source that is better than the present one.
-    pub fn poll_follower(&mut self, now: Instant, offset: u64, best: u64) -> bool {
+    pub fn poll_follower(&mut self, now: Instant, offset: u64, best: u64, wired: bool) -> bool {
         if now < self.look_at {
             return false;
         }
@@ -72,7 +72,8 @@ impl Pace {
         let (reference, gap) = if fresh { (rate, latest.saturating_sub(offset)) } else { (best, u64::MAX) };
         let behind = |span: Duration| u128::from(gap) * 1_000 > u128::from(reference) * span.as_millis();
         let slower = |percent: u32| u128::from(own) * 100 < u128::from(reference) * u128::from(percent);
-        let lags = fresh && behind(LAG_GAP) && slower(LAG_BELOW_PERCENT);
+        // What slows a station is the air, and not its source.
+        let lags = wired && fresh && behind(LAG_GAP) && slower(LAG_BELOW_PERCENT);
         if lags || behind(MOVE_GAP) && slower(MOVE_BELOW_PERCENT) {
             self.look_at = now + self.pause;
             self.pause = (self.pause * 2).min(LOOK_MAX);
@@ -121,7 +122,7 @@ mod tests {
             if tick % 5 == 0 {
                 pace.handle_front(now, 250_000 * tick);
             }
-            looks += usize::from(pace.poll_follower(now, rate / 20 * tick, 0));
+            looks += usize::from(pace.poll_follower(now, rate / 20 * tick, 0, true));
         }
         looks
     }
@@ -142,7 +143,7 @@ mod tests {
             now = now + TICK;
             pace.handle_bytes(now, 50_000);
         }
-        assert!(!pace.poll_follower(now, 2_000_000, 1_500_000));
-        assert!(pace.poll_follower(now + RATE_WINDOW, 2_000_000, 12_000_000));
+        assert!(!pace.poll_follower(now, 2_000_000, 1_500_000, true));
+        assert!(pace.poll_follower(now + RATE_WINDOW, 2_000_000, 12_000_000, true));
     }
 }

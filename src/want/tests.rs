@@ -378,8 +378,8 @@ fn a_slow_follower_moves_to_who_is_ahead_and_tries_the_next_when_that_one_is_ful
     let sources = [says(2, State::Partial, 50, WORST), says(3, State::Complete, 1 << 30, WORST)];
     assert!(matches!(round(&mut want, START, &sources[..1]), Step::Follow { .. }));
     let now = START + Duration::from_secs(1);
-    assert!(want.poll_look(now, 12_500_000));
-    assert!(!want.poll_look(now, 12_500_000));
+    assert!(want.poll_look(now, 12_500_000, true));
+    assert!(!want.poll_look(now, 12_500_000, true));
     let better = [sources[0], sources[1], says(4, State::Complete, 1 << 30, WORST)];
     let random = &mut Random::from_seed([1; 16]);
     let first = want.handle_look(now, &better, HERE, random).expect("somebody is ahead");

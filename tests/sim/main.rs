@@ -3,12 +3,12 @@
 //!
 //! After every event it checks: nobody follows who is not strictly ahead, nobody follows itself through others, no more than
 //! twenty slots, every slot accounted for, nobody waits for more than 6 s without bytes. At the end everybody has the right
-//! bytes and every slot is back. A failure prints the seed and the last events.
+//! bytes, every slot is back and a metered device fetched nothing. A failure prints the seed and the last events.
 //!
 //! ```text
 //! cargo test --test sim                                        the default, compared with table.txt
 //! P2P_SIM_BLESS=1 cargo test --test sim                        writes table.txt anew, to be reviewed
-//! P2P_SIM_SEEDS=10000 cargo test --release --test sim          so many runs over all scenarios
+//! P2P_SIM_SEEDS=10000 cargo test --release --test sim          so many runs over all scenarios, and starts
 //! P2P_SIM_SCENARIO=name P2P_SIM_SEED=7 cargo test --test sim -- --nocapture     one run, with every event
 //! ```
 

@@ -1,6 +1,7 @@
 //! Discovery against hand-made datagrams, and against whoever wishes it ill.
 
 use super::*;
+use crate::wire::Echo;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::vec::Vec;

@@ -1,9 +1,10 @@
 use super::*;
-use crate::content::{ContentMd5, Rank, Standing};
+use crate::content::{ContentMd5, Rank, Standing, State};
 use crate::keys::DomainKey;
-use crate::limits::AVOID_BUSY;
-use crate::limits::LEASE_STALL;
+use crate::limits::{AVOID_BUSY, LEASE_STALL, QUEUE_PATIENCE, QUEUE_STEP};
+use crate::random::Random;
 use crate::rank::Standpoint;
+use crate::time::Duration;
 
 const START: Instant = Instant::from_micros(1_000_000);
 const HERE: Condition = Condition { starved: false, may_fetch: true, wired: true, speed: 23, fetching: 0 };

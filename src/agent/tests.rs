@@ -1,0 +1,121 @@
+use super::*;
+use crate::content::ContentMd5;
+use crate::exchange::PeerRequest;
+use crate::keys::{ContentKeys, DomainKey};
+use crate::limits::OFFENCES;
+use crate::time::Duration;
+use crate::want::{Round, SourceEnd, Step};
+use std::boxed::Box;
+
+const NOW: Instant = Instant::from_micros(5_000_000);
+const LINK: IfIndex = IfIndex(2);
+const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+
+fn node(seed: u8, address: Ipv4Addr) -> Box<Agent> {
+    let mut agent = Box::new(Agent::new("test", Random::from_seed([seed; 16])));
+    agent.handle_interface_up(NOW, LINK, address, 24, true);
+    agent
+}
+
+fn keys() -> ContentKeys {
+    ContentKeys::derive(&DomainKey::open(), &ContentMd5([7; 16]))
+}
+
+#[test]
+fn a_proven_query_makes_a_peer_and_its_replay_makes_nothing() {
+    let (mut a, mut b) = (node(1, A), node(2, B));
+    let query = a.ask(NOW, &keys(), A, B, Held::Nothing).query(&keys());
+    let answered = b.handle_query(NOW, LINK, (A, B), &keys(), &query, Held::Complete(9));
+    assert!(answered.is_some());
+    assert!(b.discovery.peers().routable().any(|peer| peer.addr == A));
+    assert!(b.handle_query(NOW, LINK, (A, B), &keys(), &query, Held::Complete(9)).is_none());
+}
+
+#[test]
+fn nothing_is_known_of_what_is_neither_held_nor_wanted() {
+    let (mut a, mut b) = (node(1, A), node(2, B));
+    let query = a.ask(NOW, &keys(), A, B, Held::Nothing).query(&keys());
+    assert!(b.handle_query(NOW, LINK, (A, B), &keys(), &query, Held::Nothing).is_none());
+}
+
+#[test]
+fn a_second_local_client_is_told_that_the_first_is_served() {
+    let mut a = node(1, A);
+    assert_eq!(a.handle_request(NOW, keys(), 0, None), Ok(()));
+    assert_eq!(a.handle_request(NOW, keys(), 0, None), Err(Refused::AlreadyServed));
+}
+
+#[test]
+fn idle_entries_make_room_and_busy_ones_do_not() {
+    let mut a = node(1, A);
+    let content = |n: usize| ContentKeys::derive(&DomainKey::open(), &ContentMd5([n as u8; 16]));
+    for n in 0..WANTS {
+        assert_eq!(a.handle_request(NOW, content(n), 0, None), Ok(()));
+    }
+    assert_eq!(a.handle_request(NOW, content(WANTS), 0, None), Err(Refused::Full));
+    let id = content(3).id();
+    a.want_mut(id).expect("it is there").handle_response_end(NOW);
+    assert_eq!(a.handle_request(NOW, content(WANTS), 0, None), Ok(()));
+    assert!(a.want(id).is_none());
+}
+
+#[test]
+fn a_claim_is_announced_and_only_believed_after_a_query() {
+    let (mut a, mut b) = (node(1, A), node(2, B));
+    for (agent, peer) in [(&mut a, B), (&mut b, A)] {
+        agent.discovery.handle_authenticated(NOW, LINK, peer);
+        agent.handle_request(NOW, keys(), 0, None).expect("room");
+        assert_eq!(agent.poll_want(NOW, keys().id()), Some(Step::Query));
+        agent.handle_round(NOW, keys().id(), Round { asked: 1, silent: 0 }, &[]);
+    }
+    let claim = core::iter::from_fn(|| a.poll_transmit(NOW, Timestamp::default()))
+        .find(|transmit| transmit.interface.is_none())
+        .expect("a claim is broadcast");
+    let hint = b.handle_datagram(NOW, Timestamp::default(), LINK, A, &claim.bytes);
+    assert_eq!(hint, Some(Hint { id: keys().id(), interface: LINK, peer: A }));
+    // Another one right behind it costs no second query.
+    assert_eq!(b.handle_datagram(NOW, Timestamp::default(), LINK, A, &claim.bytes), None);
+    // An own announcement that comes back is nothing, nor is a forged one.
+    assert_eq!(a.handle_datagram(NOW, Timestamp::default(), LINK, B, &claim.bytes), None);
+    let mut forged = claim.bytes;
+    forged[100] ^= 1;
+    assert_eq!(b.handle_datagram(NOW + Duration::from_secs(1), Timestamp::default(), LINK, A, &forged), None);
+}
+
+#[test]
+fn a_peer_that_is_left_altogether_is_neither_asked_nor_heeded_but_still_served() {
+    let (mut a, mut b) = (node(1, A), node(2, B));
+    let other = ContentKeys::derive(&DomainKey::open(), &ContentMd5([8; 16]));
+    b.handle_request(NOW, keys(), 0, None).expect("room");
+    assert!(b.is_worth_asking(NOW, other.id(), A));
+    for number in 0..OFFENCES {
+        let id = PublicId([number as u8; 16]);
+        let left = b.handle_source_end(NOW, id, A, SourceEnd::Corrupt);
+        assert_eq!(left.is_some(), number + 1 == OFFENCES);
+    }
+    assert!(!b.is_worth_asking(NOW, other.id(), A) && !b.is_worth_asking(NOW, keys().id(), A));
+    assert!(b.is_worth_asking(NOW, other.id(), Ipv4Addr::new(10, 0, 0, 3)));
+    // Its word that it fetches would keep this device waiting.
+    a.handle_report(NOW, keys(), 0, None);
+    let query = a.ask(NOW, &keys(), A, B, Held::Part(5_000_000)).query(&keys());
+    let PeerRequest::Query { asker, .. } = query else { panic!() };
+    assert_eq!(asker.state, State::Fetching);
+    let answered = b.handle_query(NOW, LINK, (A, B), &keys(), &query, Held::Nothing);
+    assert!(answered.is_some(), "it may take what it asks for");
+    b.poll_want(NOW, keys().id());
+    b.handle_round(NOW, keys().id(), Round { asked: 0, silent: 0 }, &[]);
+    let standing = b.standing(NOW, keys().id(), Held::Nothing);
+    assert_eq!(standing.state, State::Claiming, "nobody else counts");
+}
+
+#[test]
+fn a_late_timer_makes_the_device_rank_last_for_a_while() {
+    let mut a = node(1, A);
+    a.handle_request(NOW, keys(), 0, None).expect("room");
+    let rested = a.standing(NOW, keys().id(), Held::Nothing).rank;
+    a.handle_timeout(NOW, Timestamp::default(), Instant::from_micros(NOW.as_micros() - 500_000));
+    assert!(a.standing(NOW, keys().id(), Held::Nothing).rank < rested);
+    let later = NOW + STARVED_MEMORY;
+    assert_eq!(a.standing(later, keys().id(), Held::Nothing).rank, rested);
+}

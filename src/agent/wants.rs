@@ -1,0 +1,142 @@
+//! What the local client wants, and what comes of it.
+
+use core::net::Ipv4Addr;
+
+use super::{Agent, Refused};
+use crate::content::PublicId;
+use crate::keys::ContentKeys;
+use crate::time::{Duration, Instant};
+use crate::want::{Answered, Reason, Round, SourceEnd, Step, Want};
+
+impl Agent {
+    /// The local client asks for the content of `keys` from byte `offset` on.
+    pub fn handle_request(
+        &mut self,
+        now: Instant,
+        keys: ContentKeys,
+        offset: u64,
+        size: Option<u64>,
+    ) -> Result<(), Refused> {
+        if let Some(want) = self.want_mut(keys.id()) {
+            if want.is_served() {
+                return Err(Refused::AlreadyServed);
+            }
+            want.handle_request(now, offset, size);
+            return Ok(());
+        }
+        self.make_room();
+        let want = Want::new(now, self.node, keys, offset, size);
+        self.wants.push(want).map_err(|_| Refused::Full)
+    }
+
+    /// What to do next for a want; None when it is not known (any more).
+    pub fn poll_want(&mut self, now: Instant, id: PublicId) -> Option<Step> {
+        let peers = self.discovery.peers().routable().count();
+        let settled_at = self.settled_at;
+        Some(self.want_mut(id)?.poll(now, peers, settled_at))
+    }
+
+    /// Whether a round of queries need not wait long for further answers: this one comes from a source.
+    pub fn is_enough(&self, now: Instant, id: PublicId, answered: &Answered) -> bool {
+        self.want(id).is_some_and(|want| want.is_enough(now, answered))
+    }
+
+    /// Whether a round of queries about this content should ask this peer.
+    pub fn is_worth_asking(&self, now: Instant, id: PublicId, peer: Ipv4Addr) -> bool {
+        !self.offenders.contains(now, peer) && self.want(id).is_none_or(|want| want.is_worth_asking(now, peer))
+    }
+
+    /// A query round for a want is over.
+    pub fn handle_round(&mut self, now: Instant, id: PublicId, round: Round, answers: &[Answered]) {
+        let condition = self.condition(now);
+        let Self { wants, random, .. } = self;
+        if let Some(want) = wants.iter_mut().find(|want| want.keys().id() == id) {
+            want.handle_round(now, round, answers, condition, random);
+        }
+    }
+
+    /// Whether to look round for a better source of a followed content, or for another fetcher of a fetched one; to be
+    /// asked after every record and heartbeat, and every [`crate::limits::FETCH_BEACON`] while fetching.
+    pub fn poll_look(&mut self, now: Instant, id: PublicId) -> bool {
+        let (best, wired) = (self.best_rate(), self.wired);
+        self.want_mut(id).is_some_and(|want| want.poll_look(now, best, wired))
+    }
+
+    /// What a look round showed (see [`Want::poll_look`]): whom to take the content from instead, if anybody. Take it, then tell
+    /// [`Want::handle_moved`]; until one was granted the present source stays. After a refusal call it again with the same answers.
+    pub fn handle_look(&mut self, now: Instant, id: PublicId, answers: &[Answered]) -> Option<Ipv4Addr> {
+        let condition = self.condition(now);
+        let Self { wants, random, .. } = self;
+        wants.iter_mut().find(|want| want.keys().id() == id)?.handle_look(now, answers, condition, random)
+    }
+
+    /// The followed source ended. Some: it failed with so many contents that it is left alone for all of them for so long.
+    pub fn handle_source_end(
+        &mut self,
+        now: Instant,
+        id: PublicId,
+        peer: Ipv4Addr,
+        end: SourceEnd,
+    ) -> Option<Duration> {
+        if let Some(want) = self.want_mut(id) {
+            want.handle_source_end(now, peer, end);
+        }
+        self.offenders.handle_end(now, peer, id, end)
+    }
+
+    /// The client was told to fetch; from here on the lease is this node's.
+    pub fn handle_told(&mut self, now: Instant, id: PublicId) {
+        let condition = self.condition(now);
+        if let Some(want) = self.want_mut(id) {
+            want.handle_told(now, condition);
+        }
+    }
+
+    /// The client reports on its own download of `keys`; false means: stop it and ask again.
+    pub fn handle_report(&mut self, now: Instant, keys: ContentKeys, offset: u64, size: Option<u64>) -> bool {
+        let id = keys.id();
+        if self.want_mut(id).is_none() {
+            self.make_room();
+            let mut want = Want::new(now, self.node, keys, offset, size);
+            want.handle_response_end(now);
+            if self.wants.push(want).is_err() {
+                return true;
+            }
+        }
+        self.want_mut(id).is_none_or(|want| {
+            let goes_on = want.handle_report(now, size);
+            want.handle_growth(now, offset);
+            goes_on
+        })
+    }
+
+    /// The want of this content.
+    pub fn want_mut(&mut self, id: PublicId) -> Option<&mut Want> {
+        self.wants.iter_mut().find(|want| want.keys().id() == id)
+    }
+
+    /// The want of this content.
+    pub fn want(&self, id: PublicId) -> Option<&Want> {
+        self.wants.iter().find(|want| want.keys().id() == id)
+    }
+
+    /// Everything wanted or remembered.
+    pub fn wants(&self) -> impl Iterator<Item = &Want> {
+        self.wants.iter()
+    }
+
+    /// Reason last given for a content.
+    pub fn reason(&self, id: PublicId) -> Option<Reason> {
+        self.want(id)?.reason()
+    }
+
+    fn make_room(&mut self) {
+        if !self.wants.is_full() {
+            return;
+        }
+        let idle = self.wants.iter().enumerate().filter_map(|(place, want)| Some((place, want.idle_since()?)));
+        if let Some((oldest, _)) = idle.min_by_key(|(_, since)| *since) {
+            self.wants.swap_remove(oldest);
+        }
+    }
+}

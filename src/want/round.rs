@@ -1,0 +1,101 @@
+//! What a query round showed: whom to follow, for whom to wait, or whether to claim.
+
+use core::net::Ipv4Addr;
+
+use super::{Answered, Condition, Phase, Reason, Round, Want, choose};
+use crate::content::State;
+use crate::limits::{QUEUE_PATIENCE, QUEUE_STEP, WAIT_JITTER, WAIT_ROUND};
+use crate::random::Random;
+use crate::rank::link;
+use crate::time::{Duration, Instant};
+
+impl Want {
+    /// Whether this answer alone lets the round end soon. Who fetches wants to hear from everybody.
+    pub fn is_enough(&self, now: Instant, answered: &Answered) -> bool {
+        let fetches = matches!(self.phase, Phase::Hold { .. });
+        !fetches && self.is_known_source(answered) && !self.avoided.contains(now, answered.peer)
+    }
+
+    /// Whether to ask this peer at all: not who just fell silent, whose answer would only be waited for, or who altered what it sent.
+    pub fn is_worth_asking(&self, now: Instant, peer: Ipv4Addr) -> bool {
+        !self.avoided.is_distrusted(now, peer)
+    }
+
+    /// A query round is over; `answers` are the proven ones.
+    pub fn handle_round(
+        &mut self,
+        now: Instant,
+        round: Round,
+        answers: &[Answered],
+        condition: Condition,
+        random: &mut Random,
+    ) {
+        let certain = self.size().filter(|_| self.size_is_certain);
+        let fits =
+            |answer: &&Answered| certain.is_none() || answer.standing.size.is_none_or(|size| Some(size) == certain);
+        let answers = || answers.iter().filter(fits);
+        for answer in answers() {
+            self.rivals.handle_standing(now, answer.peer, answer.standing);
+            if self.size().is_none() {
+                self.size = answer.standing.size;
+            }
+        }
+        let claimed = match self.phase {
+            Phase::Asked => false,
+            Phase::Claimed => true,
+            // Something heard meanwhile has already decided.
+            _ => return,
+        };
+        if let Some(source) = choose(answers(), self.offset, self.attempt, &self.avoided, now, random) {
+            let others = |answer: &&Answered| answer.peer != source.peer && self.is_known_source(answer);
+            // Other devices that look for a source, or have just found one: with them a chain forms.
+            let company = |answer: &&Answered| matches!(answer.standing.state, State::Wanting | State::Idle);
+            let elsewhere = answers().any(|answer| others(&answer) || company(&answer));
+            let queued = self.queued_at.is_none_or(|at| now.since(at) < QUEUE_PATIENCE);
+            let alternative = elsewhere && queued;
+            self.enter(now, Phase::Follow { peer: source.peer, alternative });
+            return;
+        }
+        let own = self.standing(now, None, condition).rank;
+        // Every source is fed to its speed: one after the other, best placed first, joins whoever has got something meanwhile.
+        if self.trouble == Some(Reason::AllBusy) && answers().any(|answer| self.is_known_source(answer)) {
+            let ahead = |answer: &&Answered| answer.standing.state == State::Wanting && answer.standing.rank > own;
+            let place = u32::try_from(answers().filter(ahead).count()).unwrap_or(u32::MAX);
+            let pause = QUEUE_STEP.saturating_mul(place + 1).min(WAIT_ROUND * 4);
+            let jitter = random.below(QUEUE_STEP.as_micros() as u64);
+            self.enter(now, Phase::Wait { until: now + pause + Duration::from_micros(jitter) });
+            return;
+        }
+        // A fetcher and, for who merely wants, a claimant go first whatever their rank: the lease is theirs unless they yield.
+        let best = |states: &[State]| self.rivals.best(now, states, |peer, standing| self.counts(now, peer, standing));
+        let taken = best(&[State::Fetching]).is_some();
+        let claimant = best(&[State::Claiming]).is_some_and(|(_, s)| !claimed || s.rank > own);
+        let wanter = !claimed && best(&[State::Wanting]).is_some_and(|(_, s)| s.rank > own);
+        // A source that is only avoided for a moment is worth waiting for.
+        let resting = answers().any(|answer| answer.is_source(self.offset, self.attempt)) && self.trouble_is_brief();
+        // Those for whom this device stepped back still have to notice.
+        let heirs = |answer: &Answered| link(answer.standing.rank) > link(own) && answer.standing.state != State::Idle;
+        let stepping_back = self.stepping_back && answers().any(heirs);
+        // Whoever may not fetch for the others gives those who may the time to ask, while anybody is there at all.
+        let waiting_for_others = !condition.may_fetch && (self.rivals.any(now) || round.silent < round.asked);
+        if taken || claimant || wanter || resting || stepping_back || waiting_for_others {
+            let jitter = random.below(WAIT_JITTER.as_micros() as u64);
+            self.enter(now, Phase::Wait { until: now + WAIT_ROUND + Duration::from_micros(jitter) });
+        } else if !claimed {
+            self.enter(now, Phase::Claim);
+        } else {
+            let alone =
+                if round.asked > 0 && round.silent == round.asked { Reason::Timeout } else { Reason::NobodyHasIt };
+            let reason = if self.rivals.any(now) { Reason::Elected } else { alone };
+            self.hold(now, self.trouble.unwrap_or(reason));
+        }
+    }
+
+    pub(super) fn is_known_source(&self, answer: &Answered) -> bool {
+        answer.is_source(self.offset, self.attempt)
+    }
+
+    fn trouble_is_brief(&self) -> bool {
+        matches!(self.trouble, Some(Reason::AllBusy) | None)
+    }
+}

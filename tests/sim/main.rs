@@ -1,5 +1,6 @@
 //! The simulator (design, section 10): N real minds, driven from one seed, with the body and the sync client reduced to what
-//! they do (`body.rs`), on a site of fluid links (`flow.rs`), lossy datagrams, drifting clocks and failing devices (`world.rs`).
+//! they do (`body/`), on a site of fluid links (`flow.rs`, `bytes.rs`), lossy messages (`link.rs`), drifting clocks and failing
+//! devices (`fault.rs`).
 //!
 //! After every event it checks: nobody follows who is not strictly ahead, nobody follows itself through others, no more than
 //! twenty slots, every slot accounted for, nobody waits for more than 6 s without bytes. At the end everybody has the right
@@ -13,8 +14,13 @@
 //! ```
 
 mod body;
+mod bytes;
+mod event;
+mod fault;
 mod flow;
+mod link;
 mod node;
+mod promise;
 mod scenario;
 mod world;
 

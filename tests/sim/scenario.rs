@@ -1,7 +1,9 @@
 //! The sites of the table, and what one run of one of them came to.
 
+use crate::event::Event;
+use crate::fault::Fault;
 use crate::node::{Dice, Link, Side, Us};
-use crate::world::{Event, Fault, MS, S, Site, TICK, World};
+use crate::world::{MS, S, Site, TICK, World};
 
 const MIB: u64 = 1 << 20;
 /// The size of the lab's content.

@@ -1,0 +1,254 @@
+//! The counterpart of `ask.rs`: rounds of queries, looks round, answers.
+
+use p2p_agent::agent::{Held, Hint};
+use p2p_agent::content::PublicId;
+use p2p_agent::exchange::{Answer, PeerRequest};
+use p2p_agent::handshake::{Answerer, Asker};
+use p2p_agent::keys::Proof;
+use p2p_agent::limits::ROUND_GRACE;
+use p2p_agent::time::Instant;
+use p2p_agent::want::{Answered, Round};
+
+use super::DATA_TIMEOUT;
+use crate::event::{Ask, Event, Taken};
+use crate::node::{Look, Relay, Side, Us};
+use crate::world::{ETH, S, World, address, bytes, place};
+
+/// The kernel's first retransmission of a connection.
+const SYN_TIMEOUT: Us = S;
+
+impl World {
+    fn worth_asking(&self, node: usize, now: Instant, id: PublicId) -> Vec<usize> {
+        let agent = &self.nodes[node].agent;
+        let asked = agent.discovery.peers().routable().filter(|peer| agent.is_worth_asking(now, id, peer.addr));
+        asked.filter_map(|peer| place(peer.addr)).collect()
+    }
+
+    pub fn round(&mut self, node: usize, content: usize) {
+        let (now, id) = (self.local(node), self.contents[content].keys.id());
+        let targets = self.worth_asking(node, now, id);
+        self.nodes[node].files[content].serial += 1;
+        let ask = Ask::Round(self.nodes[node].files[content].serial);
+        let pending = targets.iter().map(|peer| (*peer, self.ask(node, *peer, content, ask))).collect();
+        self.nodes[node].files[content].relay =
+            Relay::Round { asked: targets.len(), unknown: 0, pending, answers: Vec::new() };
+        if targets.is_empty() {
+            self.end_round(node, content);
+        }
+    }
+
+    fn ask(&mut self, node: usize, peer: usize, content: usize, ask: Ask) -> Asker {
+        let (now, held) = (self.local(node), self.held(node, content));
+        let keys = &self.contents[content].keys;
+        let device = &mut self.nodes[node];
+        device.queries += 1;
+        let asker = device.agent.ask(now, keys, device.address, address(peer), held);
+        let patience = device.agent.patience(address(peer)).as_micros() as Us;
+        let request = asker.query(keys);
+        self.after(patience, Event::Patience { node, peer, content, ask });
+        if self.reach(node, peer) {
+            let connected = !self.nodes[node].lines.insert(peer);
+            let mut delay = self.message_delay(node, peer, DATA_TIMEOUT);
+            if !connected {
+                delay += self.message_delay(node, peer, SYN_TIMEOUT) + self.message_delay(peer, node, SYN_TIMEOUT);
+            }
+            self.after(delay, Event::Query { from: node, to: peer, content, ask, request });
+        }
+        asker
+    }
+
+    pub fn follow_hint(&mut self, node: usize, hint: Hint) {
+        let (Some(peer), Some(content)) = (place(hint.peer), self.content_of(hint.id)) else { return };
+        self.nodes[node].hints.retain(|(id, other, _)| (*id, *other) != (hint.id, peer));
+        let epoch = self.nodes[node].epoch;
+        let asker = self.ask(node, peer, content, Ask::Hint(hint.id, epoch));
+        self.nodes[node].hints.push((hint.id, peer, asker));
+    }
+
+    pub fn query(&mut self, from: usize, to: usize, content: usize, ask: Ask, request: &PeerRequest) {
+        if !self.reach(from, to) {
+            return;
+        }
+        let (now, held) = (self.local(to), self.held(to, content));
+        let device = &mut self.nodes[to];
+        let keys = &self.contents[content].keys;
+        let (answer, woken) = match device.side {
+            Side::Honest => {
+                let known = held != Held::Nothing || device.agent.want(keys.id()).is_some();
+                let addresses = (address(from), device.address);
+                let answered =
+                    if known { device.agent.handle_query(now, ETH, addresses, keys, request, held) } else { None };
+                answered.map_or((Answer::Refused(404), false), |(_, answer, woken)| (answer, woken))
+            }
+            Side::Replays => (Answer::Refused(404), false),
+            Side::Forges => {
+                let standing = self.lie(content);
+                let (challenge, proof) = (bytes(&mut self.dice), Proof(bytes(&mut self.dice)));
+                (Answer::Known { standing, challenge, proof }, false)
+            }
+            Side::Stalls => {
+                let own = device.address;
+                let lie = self.lie(content);
+                let challenge = bytes(&mut self.dice);
+                let keys = &self.contents[content].keys;
+                let answerer = Answerer::accept(keys, address(from), own, request);
+                (answerer.map_or(Answer::Refused(404), |mut it| it.answer(keys, lie, challenge)), false)
+            }
+        };
+        let delay = self.message_delay(to, from, DATA_TIMEOUT);
+        self.after(delay, Event::Answer { from: to, to: from, content, ask, answer: Some(answer) });
+        let known = self.nodes[to].agent.discovery.peers().len();
+        if woken {
+            self.stir(to);
+        } else if known != std::mem::replace(&mut self.nodes[to].known, known) {
+            // Somebody new; everything else about a query moves no timer.
+            self.settle(to);
+        }
+    }
+
+    /// An answer, or none in time.
+    pub fn answer(&mut self, node: usize, peer: usize, content: usize, ask: Ask, answer: Option<Answer>) {
+        match ask {
+            Ask::Hint(id, epoch) => {
+                let place = self.nodes[node].hints.iter().position(|(known, from, _)| (*known, *from) == (id, peer));
+                let Some(place) = place.filter(|_| epoch == self.nodes[node].epoch) else { return };
+                let Some(answer) = answer else { return };
+                let (_, _, mut asker) = self.nodes[node].hints.swap_remove(place);
+                let Ok(standing) = asker.handle_answer(&self.contents[content].keys, &answer) else { return };
+                let now = self.local(node);
+                let agent = &mut self.nodes[node].agent;
+                agent.discovery.handle_authenticated(now, ETH, address(peer));
+                if agent.handle_standing(now, id, address(peer), standing) {
+                    self.stir(node);
+                }
+                self.settle(node);
+            }
+            Ask::Look(serial) => {
+                let (wired, delay) = {
+                    let peers = self.nodes[node].agent.discovery.peers();
+                    let known = peers.get(ETH, address(peer));
+                    known.map(|peer| (peer.flags.wired, peer.delay().unwrap_or_default())).unwrap_or_default()
+                };
+                let look = &mut self.nodes[node].files[content].look;
+                let place = look.pending.iter().position(|(asked, _)| *asked == peer);
+                let Some(place) = place.filter(|_| look.serial == serial) else { return };
+                let (_, mut asker) = look.pending.remove(place);
+                if let Some(Ok(standing)) =
+                    answer.map(|answer| asker.handle_answer(&self.contents[content].keys, &answer))
+                {
+                    let answered = Answered { peer: address(peer), standing, wired, delay };
+                    look.answers.push(answered);
+                    self.hurry(node, content, ask, &answered);
+                }
+                let look = &self.nodes[node].files[content].look;
+                if look.pending.is_empty() {
+                    self.end_look(node, content);
+                }
+            }
+            Ask::Round(serial) => {
+                let wired_and_delay = {
+                    let peers = self.nodes[node].agent.discovery.peers();
+                    peers.get(ETH, address(peer)).map(|peer| (peer.flags.wired, peer.delay().unwrap_or_default()))
+                };
+                let mut proven = None;
+                let file = &mut self.nodes[node].files[content];
+                if file.serial != serial {
+                    return;
+                }
+                let Relay::Round { pending, answers, unknown, .. } = &mut file.relay else { return };
+                let Some(place) = pending.iter().position(|(asked, _)| *asked == peer) else { return };
+                match answer {
+                    // Still pending: it is silent when the round ends by patience.
+                    None => {
+                        pending.remove(place);
+                        self.nodes[node].lines.remove(&peer);
+                    }
+                    Some(answer) => {
+                        let (_, mut asker) = pending.remove(place);
+                        if let Ok(standing) = asker.handle_answer(&self.contents[content].keys, &answer) {
+                            let (wired, delay) = wired_and_delay.unwrap_or_default();
+                            let answered = Answered { peer: address(peer), standing, wired, delay };
+                            answers.push(answered);
+                            proven = Some(answered);
+                        } else {
+                            *unknown += 1;
+                        }
+                    }
+                }
+                let done = matches!(&self.nodes[node].files[content].relay, Relay::Round { pending, .. } if pending.is_empty());
+                if done {
+                    self.end_round(node, content);
+                } else if let Some(answered) = proven {
+                    self.hurry(node, content, ask, &answered);
+                }
+            }
+        }
+    }
+
+    /// A source has answered: the round does not wait long for the others.
+    fn hurry(&mut self, node: usize, content: usize, ask: Ask, answered: &Answered) {
+        let id = self.contents[content].keys.id();
+        if self.nodes[node].agent.is_enough(self.local(node), id, answered) {
+            self.after(ROUND_GRACE.as_micros() as Us, Event::Enough { node, content, ask });
+        }
+    }
+
+    pub fn enough(&mut self, node: usize, content: usize, ask: Ask) {
+        let file = &mut self.nodes[node].files[content];
+        match ask {
+            Ask::Round(serial) if file.serial == serial && matches!(file.relay, Relay::Round { .. }) => {
+                self.end_round(node, content);
+            }
+            Ask::Look(serial) if file.look.serial == serial && !file.look.pending.is_empty() => {
+                file.look.pending.clear();
+                self.end_look(node, content);
+            }
+            _ => {}
+        }
+    }
+
+    fn end_round(&mut self, node: usize, content: usize) {
+        let now = self.local(node);
+        let relay = std::mem::replace(&mut self.nodes[node].files[content].relay, Relay::Off);
+        let Relay::Round { asked, unknown, answers, .. } = relay else { return };
+        let round = Round { asked, silent: asked - unknown - answers.len() };
+        let id = self.contents[content].keys.id();
+        self.nodes[node].agent.handle_round(now, id, round, &answers);
+        self.drive(node, content);
+        self.settle(node);
+    }
+
+    /// Asks everybody while the present source goes on.
+    pub fn look_round(&mut self, node: usize, content: usize) {
+        let (now, id) = (self.local(node), self.contents[content].keys.id());
+        let file = &self.nodes[node].files[content];
+        if !file.look.pending.is_empty() || file.moving.is_some() || !self.nodes[node].agent.poll_look(now, id) {
+            return;
+        }
+        self.note(node, "looks round", content as u64, self.nodes[node].files[content].part);
+        let targets = self.worth_asking(node, now, id);
+        let serial = self.serial();
+        let pending = targets.iter().map(|peer| (*peer, self.ask(node, *peer, content, Ask::Look(serial)))).collect();
+        self.nodes[node].files[content].look = Look { serial, pending, answers: Vec::new() };
+    }
+
+    pub fn end_look(&mut self, node: usize, content: usize) {
+        let (now, id) = (self.local(node), self.contents[content].keys.id());
+        let answers = self.nodes[node].files[content].look.answers.clone();
+        let better = self.nodes[node].agent.handle_look(now, id, &answers);
+        let following = matches!(self.nodes[node].files[content].relay, Relay::Following);
+        let Some(peer) = better.and_then(place).filter(|_| following) else { return };
+        let serial = self.serial();
+        self.nodes[node].files[content].moving = Some((peer, serial));
+        self.send_take(node, peer, content, serial, true);
+    }
+
+    pub fn send_take(&mut self, node: usize, peer: usize, content: usize, serial: u32, alternative: bool) {
+        let patience = 2 * self.nodes[node].agent.patience(address(peer)).as_micros() as Us;
+        if self.reach(node, peer) {
+            let delay = self.message_delay(node, peer, DATA_TIMEOUT);
+            self.after(delay, Event::Take { from: node, to: peer, content, serial, alternative });
+        }
+        self.after(patience, Event::Taken { from: peer, to: node, content, serial, taken: Taken::TimedOut });
+    }
+}

@@ -289,6 +289,8 @@ pub const STARVED_MEMORY: Duration = Duration::from_secs(30);
 
 /// Open files, sockets included, in the jail: the usual soft limit of a login, made hard.
 pub const OPEN_FILES: u64 = 1_024;
+/// Addresses in the jail: several times what program, libraries, heap and two stacks have (11 MiB), and far below what would hurt.
+pub const ADDRESS_SPACE_BYTES: u64 = 64 << 20;
 
 const _: () = assert!(SLOTS_PER_ADDRESS < SLOTS);
 const _: () = assert!(UPLOAD_PIECE.as_millis() * (SLOTS as u128) < SOURCE_STALL.as_millis());

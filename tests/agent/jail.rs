@@ -1,27 +1,26 @@
-//! What the running daemon has given up, as the kernel tells it of every thread. By default: no flag asks for it.
+//! The jail: what the running daemon has given up, as the kernel tells it of every thread, and as every thread finds out when
+//! it tries. By default: no flag asks for it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::unistd::geteuid;
 
 use crate::lab::agent::program;
-use crate::lab::{Agent, local, wait_for};
+use crate::lab::{Agent, Content, Site, local, wait_for};
 
 fn field<'a>(text: &'a str, name: &str) -> &'a str {
     text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} in {text}")).trim()
 }
 
 #[test]
-fn every_thread_is_without_capabilities_groups_and_new_privileges_and_has_its_limits() {
+fn every_thread_is_without_capabilities_groups_and_new_privileges_and_has_its_limits_and_filter() {
     let device = Agent::new([127, 0, 92, 2].into(), 21_920);
-    fs::set_permissions(device.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(program());
     command.args(["run", "--address", "127.0.92.2", "--port", "21920", "--user", "nobody", "--priority", "low"]);
     command.arg("--content").arg(device.content_directory()).arg("--config-dir").arg(device.path("config"));
     command.arg("--socket").arg(device.socket()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
+    let mut child = crate::lab::agent::with_own_mounts(command).spawn().unwrap();
     wait_for("the agent answers on its socket", || {
         assert!(child.try_wait().unwrap().is_none(), "the agent ended");
         local::try_get(&device.socket(), "/v1/status", "").is_ok_and(|reply| reply.status == 200)
@@ -40,6 +39,7 @@ fn every_thread_is_without_capabilities_groups_and_new_privileges_and_has_its_li
             assert_eq!(field(status, set), "0000000000000000", "{set} {status}");
         }
         assert_eq!(field(status, "NoNewPrivs:"), "1");
+        assert_eq!(field(status, "Seccomp:"), "2", "a filter");
         if geteuid().is_root() {
             assert_eq!(field(status, "CapBnd:"), "0000000000000000");
             assert_eq!(field(status, "Groups:"), "");
@@ -54,9 +54,249 @@ fn every_thread_is_without_capabilities_groups_and_new_privileges_and_has_its_li
         ("Max locked memory", "0"),
         ("Max processes", "0"),
         ("Max open files", "1024"),
+        ("Max address space", "67108864"),
     ] {
         let both: Vec<_> = field(&limits, name).split_whitespace().take(2).collect();
         assert_eq!(both, [most, most], "{name}");
     }
     assert_eq!(score.trim(), "1000");
+}
+
+/// On another processor the registers have other names; there `tests/boot` looks at the filter.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn every_thread_is_refused_what_the_jail_forbids() {
+    use crate::lab::inside::{HERE, Inside, threads};
+    use nix::errno::Errno::{EACCES, ENOENT, EPERM};
+    use nix::libc::*;
+
+    let site = Site::new();
+    let [device] = site.agents();
+    let content = Content::random(77, 1_000);
+    device.hold(&content);
+    let file = device.content_directory().join(&content.md5).to_str().unwrap().to_owned();
+    let new = device.content_directory().join("new").to_str().unwrap().to_owned();
+    // Of the one who listens there, an ordinary one would not even notice.
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let other_port = other.local_addr().unwrap().port();
+    let threads = threads(device.pid());
+    assert_eq!(threads.len(), 2);
+    for thread in threads {
+        let mut inside = Inside::stop(thread);
+        let (file, new) = (inside.path(&file), inside.path(&new));
+
+        // That it can be asked, and that reading is what it may do.
+        let fd = inside.call(SYS_openat, &[HERE, file, (O_RDONLY | O_NOFOLLOW) as u64]).unwrap() as u64;
+
+        // Writing, creating, linking, removing.
+        for flags in [O_WRONLY, O_RDWR, O_RDONLY | O_TRUNC, O_RDONLY | O_CREAT, O_RDONLY | O_APPEND, O_TMPFILE | O_RDWR]
+        {
+            assert_eq!(inside.call(SYS_openat, &[HERE, file, flags as u64, 0o600]), Err(EPERM), "{flags:#o}");
+        }
+        let how = inside.memory(&[O_WRONLY as u64, 0, 0].map(u64::to_ne_bytes).concat());
+        for (name, number, arguments) in [
+            ("open", SYS_open, [file, O_RDONLY as u64, 0, 0, 0]),
+            ("creat", SYS_creat, [new, 0o600, 0, 0, 0]),
+            ("openat2", SYS_openat2, [HERE, file, how, 24, 0]),
+            ("mkdirat", SYS_mkdirat, [HERE, new, 0o700, 0, 0]),
+            ("mknodat", SYS_mknodat, [HERE, new, u64::from(S_IFIFO), 0, 0]),
+            ("linkat", SYS_linkat, [HERE, file, HERE, new, 0]),
+            ("symlinkat", SYS_symlinkat, [file, HERE, new, 0, 0]),
+            ("renameat2", SYS_renameat2, [HERE, file, HERE, new, 0]),
+            ("unlinkat", SYS_unlinkat, [HERE, file, 0, 0, 0]),
+            ("fchmodat", SYS_fchmodat, [HERE, file, 0o777, 0, 0]),
+            ("fchownat", SYS_fchownat, [HERE, file, 0, 0, 0]),
+            ("truncate", SYS_truncate, [file, 0, 0, 0, 0]),
+            ("ftruncate", SYS_ftruncate, [fd, 0, 0, 0, 0]),
+            ("fallocate", SYS_fallocate, [fd, 0, 0, 1, 0]),
+            ("utimensat", SYS_utimensat, [HERE, file, 0, 0, 0]),
+            ("setxattr", SYS_setxattr, [file, file, file, 1, 0]),
+            ("memfd_create", SYS_memfd_create, [file, 0, 0, 0, 0]),
+            // Executing, multiplying.
+            ("execve", SYS_execve, [file, 0, 0, 0, 0]),
+            ("execveat", SYS_execveat, [HERE, file, 0, 0, 0]),
+            ("fork", SYS_fork, [0; 5]),
+            ("vfork", SYS_vfork, [0; 5]),
+            ("clone", SYS_clone, [SIGCHLD as u64, 0, 0, 0, 0]),
+            ("clone3", SYS_clone3, [how, 24, 0, 0, 0]),
+            (
+                "mmap",
+                SYS_mmap,
+                [0, 4_096, (PROT_READ | PROT_EXEC) as u64, (MAP_PRIVATE | MAP_ANONYMOUS) as u64, u64::MAX],
+            ),
+            ("mprotect", SYS_mprotect, [file & !4_095, 4_096, (PROT_READ | PROT_EXEC) as u64, 0, 0]),
+            // Rights, priority, limits.
+            ("setuid", SYS_setuid, [0; 5]),
+            ("setgid", SYS_setgid, [0; 5]),
+            ("setgroups", SYS_setgroups, [0; 5]),
+            ("capset", SYS_capset, [how, how, 0, 0, 0]),
+            ("prctl", SYS_prctl, [PR_SET_DUMPABLE as u64, 1, 0, 0, 0]),
+            ("seccomp", SYS_seccomp, [1, 0, how, 0, 0]),
+            ("setpriority", SYS_setpriority, [PRIO_PROCESS as u64, 0, 0, 0, 0]),
+            ("sched_setscheduler", SYS_sched_setscheduler, [0, SCHED_OTHER as u64, how, 0, 0]),
+            ("sched_setattr", SYS_sched_setattr, [0, how, 0, 0, 0]),
+            ("ioprio_set", SYS_ioprio_set, [1, 0, 0, 0, 0]),
+            ("setrlimit", SYS_setrlimit, [u64::from(RLIMIT_CORE), how, 0, 0, 0]),
+            ("prlimit64", SYS_prlimit64, [0, u64::from(RLIMIT_CORE), how, 0, 0]),
+            // Other processes, the kernel.
+            ("ptrace", SYS_ptrace, [u64::from(PTRACE_ATTACH), 1, 0, 0, 0]),
+            ("process_vm_readv", SYS_process_vm_readv, [1, how, 1, how, 1]),
+            ("process_vm_writev", SYS_process_vm_writev, [1, how, 1, how, 1]),
+            ("pidfd_open", SYS_pidfd_open, [1, 0, 0, 0, 0]),
+            ("kill", SYS_kill, [u64::from(std::process::id()), 0, 0, 0, 0]),
+            ("tkill", SYS_tkill, [u64::from(std::process::id()), 0, 0, 0, 0]),
+            ("tgkill", SYS_tgkill, [u64::from(std::process::id()), u64::from(std::process::id()), 0, 0, 0]),
+            ("bpf", SYS_bpf, [0; 5]),
+            ("io_uring_setup", SYS_io_uring_setup, [1, how, 0, 0, 0]),
+            ("perf_event_open", SYS_perf_event_open, [how, 0, 0, 0, 0]),
+            ("keyctl", SYS_keyctl, [0; 5]),
+            ("userfaultfd", SYS_userfaultfd, [0; 5]),
+            // Another root, other mounts.
+            ("chroot", SYS_chroot, [file, 0, 0, 0, 0]),
+            ("chdir", SYS_chdir, [file, 0, 0, 0, 0]),
+            ("mount", SYS_mount, [file, file, file, 0, 0]),
+            ("umount2", SYS_umount2, [file, 0, 0, 0, 0]),
+            ("pivot_root", SYS_pivot_root, [file, file, 0, 0, 0]),
+            ("unshare", SYS_unshare, [CLONE_NEWUSER as u64, 0, 0, 0, 0]),
+            ("setns", SYS_setns, [fd, 0, 0, 0, 0]),
+        ] {
+            assert_eq!(inside.call(number, &arguments), Err(EPERM), "{name}");
+        }
+
+        // Whatever is outside. As root there is nothing else; otherwise Landlock has it.
+        for path in ["/etc/passwd", "/proc/self/status", "/dev/null", "../../../../etc/passwd", "/usr/bin"] {
+            let outside = inside.path(path);
+            let refused = inside.call(SYS_openat, &[HERE, outside, O_RDONLY as u64]).unwrap_err();
+            let expected = if nix::unistd::geteuid().is_root() { ENOENT } else { EACCES };
+            assert_eq!(refused, expected, "{path}");
+        }
+
+        // Sockets of other kinds, and connections to or on other ports.
+        for kind in [AF_UNIX, AF_INET6, AF_PACKET, AF_VSOCK, AF_BLUETOOTH, AF_ALG] {
+            assert_eq!(inside.call(SYS_socket, &[kind as u64, SOCK_STREAM as u64, 0]), Err(EPERM), "{kind}");
+        }
+        if landlock_version() >= 4 {
+            for (call, port) in [(SYS_connect, other_port), (SYS_bind, other_port.wrapping_add(1).max(1_024))] {
+                let socket = inside.call(SYS_socket, &[AF_INET as u64, SOCK_STREAM as u64, 0]).unwrap() as u64;
+                let [high, low] = port.to_be_bytes();
+                let address = inside.memory(&[AF_INET as u8, 0, high, low, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+                assert_eq!(inside.call(call, &[socket, address, 16]), Err(EACCES), "port {port}");
+                inside.call(SYS_close, &[socket]).unwrap();
+            }
+        }
+        inside.call(SYS_close, &[fd]).unwrap();
+    }
+    // And it goes on as if nothing had been.
+    device.get(&content.path()).assert_is(&content.bytes);
+}
+
+#[cfg(target_arch = "x86_64")]
+fn landlock_version() -> i64 {
+    use nix::libc;
+    // SAFETY: asked for its version, the kernel reads no memory.
+    unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, 1_u32) }
+}
+
+/// A mount namespace like that of a machine whose init shares nothing, and which stays when the daemon has left it.
+struct Machine(Child);
+
+impl Machine {
+    fn new() -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // It is there when it echoes.
+        use std::io::{Read as _, Write as _};
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        Self(child)
+    }
+
+    fn command(&self, inner: &Command) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--mount=/proc/{}/ns/mnt", self.0.id())).arg(inner.get_program()).args(inner.get_args());
+        command
+    }
+
+    #[track_caller]
+    fn sh(&self, script: &str) {
+        let mut inner = Command::new("sh");
+        inner.args(["-euc", script]);
+        assert!(self.command(&inner).status().unwrap().success(), "{script}");
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_is_mounted_later_appears_in_the_jail() {
+    if !geteuid().is_root() {
+        eprintln!("SKIPPED: mounting needs root");
+        return;
+    }
+    let site = Site::new();
+    let mut device = site.device();
+    let machine = Machine::new();
+    device.spawn(machine.command(&device.command("run")));
+    wait_for("the agent answers on its socket", || {
+        local::try_get(&device.socket(), "/v1/status", "").is_ok_and(|reply| reply.status == 200)
+    });
+    let content = Content::random(78, 1_000);
+    device.hold(&content);
+    let (place, config, md5) = (device.content_directory(), device.path("config"), &content.md5);
+    let (place, config) = (place.display(), config.display());
+
+    // A disk with another content over the directory, as at boot.
+    let late = Content::random(79, 2_000);
+    fs::write(device.path("late"), &late.bytes).unwrap();
+    machine
+        .sh(&format!("mount -t tmpfs tmpfs {place}; ! test -e {place}/{md5}; cp {place}/../late {place}/{}", late.md5));
+    device.wait_until_known(&late.md5, "complete");
+    device.get(&late.path()).assert_is(&late.bytes);
+    // Lazily: the daemon has it open, in the jail as without one.
+    machine.sh(&format!("umount -l {place}"));
+    device.wait_until_known(md5, "complete");
+
+    // The switch on a boot partition that comes last.
+    assert_eq!(device.metric("p2p_enabled"), 1);
+    machine.sh(&format!("mount -t tmpfs tmpfs {config}; touch {config}/no-p2p"));
+    wait_for("P2P is off", || device.metric("p2p_enabled") == 0);
+}
+
+#[test]
+fn a_configuration_directory_that_is_exchanged_makes_it_start_anew() {
+    if !geteuid().is_root() {
+        eprintln!("SKIPPED: without a root directory of its own it sees the new one");
+        return;
+    }
+    let site = Site::new();
+    let mut device = site.device();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let config = elsewhere.path().join("config");
+    fs::create_dir(&config).unwrap();
+    device.start(&["--config-dir", config.to_str().unwrap()]);
+    fs::rename(&config, elsewhere.path().join("old")).unwrap();
+    fs::create_dir(&config).unwrap();
+    fs::write(config.join("no-p2p"), "").unwrap();
+    assert_eq!(device.wait_for_end().code(), Some(75));
+    assert!(device.log().contains("start again"), "{}", device.log());
+}
+
+#[test]
+fn check_jail_says_what_holds_on_this_board() {
+    let site = Site::new();
+    let device = site.device();
+    let output = crate::lab::agent::finish(device.command("check --jail"));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    for line in ["root directory", "user", "limits", "Landlock", "system calls"] {
+        assert!(said.lines().any(|said| said.starts_with(line)), "{line}: {said}");
+    }
+    assert!(said.contains("epoll_pwait") && !said.contains("execve"), "{said}");
+    assert_eq!(said.contains("its own, read-only"), geteuid().is_root(), "{said}");
 }

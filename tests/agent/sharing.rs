@@ -403,3 +403,16 @@ fn the_md5_is_never_in_what_a_peer_gets_to_read() {
         assert!(!wire.windows(secret.len()).any(|window| window == secret));
     }
 }
+
+#[test]
+fn a_file_that_is_on_the_disk_and_not_in_memory_is_served_as_well() {
+    use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+    let site = Site::new();
+    let [holder, device] = site.agents();
+    let content = Content::random(36, 4 << 20);
+    holder.hold(&content);
+    let file = std::fs::File::open(holder.content_directory().join(&content.md5)).unwrap();
+    file.sync_all().unwrap();
+    posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+    device.get(&content.path()).assert_is(&content.bytes);
+}

@@ -10,9 +10,9 @@ use p2p_agent::policy::{Decision, Device, Marker, Reason, count_cores, decide};
 use crate::Failure;
 use crate::cli::{Options, exit};
 use crate::net::{tcp, udp};
-use crate::process;
 use crate::run::{Setup, Switch, look_for, socket_is_free};
 use crate::store::Store;
+use crate::{jail, process, run};
 
 /// One sentence either way.
 pub fn check(options: &Options) -> Result<String, Failure> {
@@ -53,6 +53,15 @@ pub fn policy(options: &Options) -> Result<String, Failure> {
         process::become_user(&user)?;
     }
     policy_as_seen(options)
+}
+
+/// Enters the jail as `run` does, and says what has come of each step.
+pub fn jail(options: &Options) -> Result<String, Failure> {
+    let user = process::user_to_become(&options.user)?;
+    let mut report = jail::Report::default();
+    run::confine(&Options { jail: true, ..options.clone() }, user.as_ref(), &mut report)?;
+    jail::after_the_setup(&mut report)?;
+    Ok(report.to_string())
 }
 
 fn policy_as_seen(options: &Options) -> Result<String, Failure> {

@@ -23,6 +23,8 @@ pub mod exit {
     pub const UNAVAILABLE: u8 = 69;
     /// The system refused.
     pub const OS: u8 = 71;
+    /// Start it again: something has changed that a running daemon cannot see.
+    pub const AGAIN: u8 = 75;
 }
 
 /// Shown by `--help`.
@@ -32,6 +34,7 @@ p2p-agent - lets the devices of a site get large files from each other
 Usage: p2p-agent run [OPTIONS]        share and fetch until stopped; stays in the foreground
        p2p-agent check [OPTIONS]      may it start here by itself, and would it? one sentence either way
        p2p-agent check --policy       only whether it may: what its start depends on, not whether that works
+       p2p-agent check --jail         enters the jail as `run` does, and says what holds on this board
        p2p-agent status [--json]      what the running agent does: links, peers, bytes
        p2p-agent explain MD5          how much of this content is here, and why it last came from the internet
        p2p-agent clock-guard --exec CMD   runs CMD when three or more neighbours agree that this device's clock is
@@ -48,7 +51,7 @@ Options of run and check (all have defaults that work on a fresh device):
   --start WHEN         what `check` says of a device without no-p2p: auto (yes with several cores or the file
                        DIR/p2p), always, never; `run` started by hand does not ask  [auto]
   --user NAME          become this user when started as root; otherwise without effect  [p2p]
-  --jail on|off        give up capabilities, and limit itself  [on]
+  --jail on|off        a root directory of its own, no capabilities, few system calls, limits  [on]
   --priority idle|low  idle: only when nobody else wants the CPU; low: nice 10  [idle]
   --domain-key FILE    share only with devices that hold this key: one line of 64 hex digits, or two
                        while the first replaces the second  [share with whoever has the same file]
@@ -72,7 +75,7 @@ Try it:  mkdir files && p2p-agent run --content files --socket agent.sock --addr
          curl --unix-socket agent.sock http://p2p/v1/status
 
 Exit status: 0 good; 1 check: off, and nothing is wrong; 64 wrong usage, 65 wrong key file or answer, 67 no such user, 69 something is
-not available (directory, socket, port, agent), 71 the system refused
+not available (directory, socket, port, agent), 71 the system refused, 75 start it again: its directories were exchanged
 ";
 
 const VERBS: &str = "run, check, status, explain or clock-guard";
@@ -152,6 +155,8 @@ pub enum Command {
     Check(Options),
     /// May it start by itself?
     CheckPolicy(Options),
+    /// What does the jail come to here?
+    CheckJail(Options),
     /// Ask the running one.
     Ask {
         /// Its local API.
@@ -183,7 +188,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut options = Options::default();
     let (mut verb, mut md5, mut json, mut policy) = (None::<String>, None::<String>, false, false);
-    let (mut command, mut interval) = (None::<String>, CLOCK_GUARD_INTERVAL);
+    let (mut command, mut interval, mut show_jail) = (None::<String>, CLOCK_GUARD_INTERVAL, false);
     while let Some(argument) = parser.next().map_err(sentence)? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
@@ -200,7 +205,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             }
             Long("policy") => policy = true,
             Long("user") => options.user = text(&mut parser, "--user")?,
-            Long("jail") => options.jail = choice(&mut parser, "--jail", &[("on", true), ("off", false)])?,
+            Long("jail") => {
+                // Alone it is a question to `check`.
+                if verb.as_deref() == Some("check") && !has_value(&mut parser) {
+                    show_jail = true;
+                } else {
+                    options.jail = choice(&mut parser, "--jail", &[("on", true), ("off", false)])?;
+                }
+            }
             Long("priority") => {
                 let names = [("idle", Priority::Idle), ("low", Priority::Low)];
                 options.priority = choice(&mut parser, "--priority", &names)?;
@@ -235,6 +247,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     match verb.as_deref() {
         Some("run") => Ok(Command::Run(options)),
         Some("check") if policy => Ok(Command::CheckPolicy(options)),
+        Some("check") if show_jail => Ok(Command::CheckJail(options)),
         Some("check") => Ok(Command::Check(options)),
         Some("status") => Ok(ask("/v1/status".into())),
         Some("explain") => match md5.as_deref().map(p2p_agent::content::ContentMd5::parse) {
@@ -256,6 +269,13 @@ fn sentence(error: lexopt::Error) -> String {
 
 fn value(parser: &mut lexopt::Parser) -> Result<OsString, String> {
     parser.value().map_err(sentence)
+}
+
+/// Does a value follow, and not the next option or the end?
+fn has_value(parser: &mut lexopt::Parser) -> bool {
+    let next = parser.try_raw_args().map(|rest| rest.peek().map(|next| next.to_string_lossy().starts_with('-')));
+    // None: the value is part of the argument, as in --jail=on.
+    next.is_none_or(|next| next == Some(false))
 }
 
 fn text(parser: &mut lexopt::Parser, flag: &str) -> Result<String, String> {

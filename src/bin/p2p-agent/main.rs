@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Ok(Command::CheckPolicy(options)) => {
             finish(check::policy(&options).map(|why| format!("P2P is on because {why}.\n")))
         }
+        Ok(Command::CheckJail(options)) => finish(check::jail(&options)),
         Ok(Command::Ask { socket, target, json }) => finish(client::ask(&socket, &target, json)),
         Ok(Command::GuardClock { socket, command, interval, log }) => guard::run(&socket, &command, interval, log),
         Err(sentence) => complain(&sentence, exit::USAGE),

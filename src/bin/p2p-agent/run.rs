@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use async_io::{Async, Timer};
 use log::{error, info};
+use nix::unistd::User;
 use p2p_agent::agent::{Agent, Held, IfIndex};
 use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::keys::DomainKey;
@@ -20,11 +21,12 @@ use smol::future::or;
 
 use crate::cli::{Options, exit};
 use crate::device::{Device, Parts};
+use crate::jail::{self, Places};
 use crate::net::interfaces::Filter;
 use crate::net::{Mode, tcp, udp};
 use crate::notify::Notifier;
 use crate::store::Store;
-use crate::{Failure, api, ask, clock, jail, logger, process, session};
+use crate::{Failure, api, ask, clock, logger, process, session};
 
 /// What the options mean on this machine; making it changes nothing.
 pub struct Setup {
@@ -101,29 +103,23 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let notifier = Notifier::from_environment();
     let setup = Setup::new(options)?;
     let user = process::user_to_become(&options.user)?;
-    let listener = bind(&options.socket)?;
-    if options.jail {
-        jail::before_the_user()?;
-    }
-    if let Some(user) = &user {
-        process::hand_over(&options.socket, user)?;
-        process::become_user(user)?;
-    }
-    process::step_back(options.priority);
-    process::renounce_new_privileges()?;
-    if options.jail {
-        jail::before_the_threads()?;
-    }
-    let store = Store::open(&options.content, &setup.domain_keys)
-        .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{error}.")))?;
     let os_version = options.os_version.clone().unwrap_or_else(process::os_version);
     // As it fits into a probe, so that every place shows the same.
     let os_version = p2p_agent::wire::os_version(&os_version).as_str().to_owned();
+    let listener = bind(&options.socket)?;
+    if let Some(user) = &user {
+        process::hand_over(&options.socket, user)?;
+    }
+    let mut report = jail::Report::default();
+    let places = confine(options, user.as_ref(), &mut report)?;
+    let store = Store::open(&places.content, &setup.domain_keys)
+        .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{error}.")))?;
     let mut agent = Agent::new(&os_version, Random::from_seed(process::seed()?));
     agent.set_may_fetch(!options.never_fetch);
     if options.jail {
-        jail::after_the_setup()?;
+        jail::after_the_setup(&mut report)?;
     }
+    drop(report);
     let executor = Rc::new(LocalExecutor::new());
     let device = Rc::new(Device::new(Parts {
         agent,
@@ -144,9 +140,47 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         .detach();
     executor.spawn(api::accept(device.clone(), listener)).detach();
     executor.spawn(watch_fetches(device.clone())).detach();
-    let switch = Switch::new(&options.config_dir);
+    let switch = Switch::new(&places.config);
     let network = network(&device, &setup.filter, &switch, &notifier);
-    async_io::block_on(executor.run(or(network, async { match notifier.beat().await {} })))
+    let beat = async { match notifier.beat().await {} };
+    async_io::block_on(executor.run(or(or(network, exchanged(&places)), beat)))
+}
+
+/// Gives up what needs to be given up before anything from outside is looked at. In the jail the directories may have other paths.
+pub fn confine(options: &Options, user: Option<&User>, report: &mut jail::Report) -> Result<Places, Failure> {
+    let places = match options.jail {
+        true => jail::before_the_user(&options.content, &options.config_dir, report)?,
+        false => Places {
+            content: options.content.clone(),
+            config: options.config_dir.clone(),
+            changes: jail::Changes::default(),
+        },
+    };
+    if let Some(user) = user {
+        process::become_user(user)?;
+    }
+    process::step_back(options.priority);
+    process::renounce_new_privileges()?;
+    if options.jail {
+        jail::before_the_threads(&places, options.port, report)?;
+    }
+    Ok(places)
+}
+
+/// Ends the daemon when the directories outside are not those in the jail any more: whoever started it starts it again.
+async fn exchanged(places: &Places) -> Result<(), Failure> {
+    loop {
+        Timer::after(SWITCH_CHECK).await;
+        if places.changes.seen() {
+            let (content, config) = (places.content.display(), places.config.display());
+            return Err(Failure::new(
+                exit::AGAIN,
+                format!(
+                    "{content} or {config} has come, or is another directory than at the start; start again to see it."
+                ),
+            ));
+        }
+    }
 }
 
 /// Makes the socket of the local API; a dead one in its place is removed, a living one is an error.

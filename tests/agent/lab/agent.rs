@@ -3,11 +3,14 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
@@ -33,6 +36,8 @@ impl Agent {
     /// Empty directories, and no daemon yet.
     pub fn new(address: Ipv4Addr, port: u16) -> Self {
         let root = tempfile::tempdir().unwrap();
+        // For the user that the daemon becomes.
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
         for directory in ["content", "config"] {
             fs::create_dir(root.path().join(directory)).unwrap();
         }
@@ -41,17 +46,14 @@ impl Agent {
 
     /// `p2p-agent VERB` with this device's directories and address.
     pub fn command(&self, verb: &str) -> Command {
-        let mut command = Command::new(program());
-        command.arg(verb).stdin(Stdio::null());
+        let mut command = with_own_mounts(Command::new(program()));
+        command.args(verb.split(' ')).stdin(Stdio::null());
         command.args(["--address", &self.address.to_string(), "--port", &self.port.to_string()]);
         command.arg("--content").arg(self.content_directory());
         command.arg("--config-dir").arg(self.path("config"));
         command.arg("--socket").arg(self.socket());
         // The idle class gets nothing while the machine compiles something.
-        command.args(["--jail", "off", "--priority", "low", "--log", "debug"]);
-        if geteuid().is_root() {
-            command.args(["--user", "root"]);
-        }
+        command.args(["--user", "nobody", "--priority", "low", "--log", "debug"]);
         command
     }
 
@@ -95,6 +97,12 @@ impl Agent {
         kill(Pid::from_raw(i32::try_from(self.pid()).unwrap()), Signal::SIGTERM).unwrap();
         let mut child = self.child.take().unwrap();
         (wait(&mut child), started.elapsed())
+    }
+
+    /// How it ends by itself.
+    #[track_caller]
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        wait(&mut self.child.take().unwrap())
     }
 
     /// The daemon's process.
@@ -231,6 +239,23 @@ impl Part {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// What a daemon started as root changes of the machine's mounts stays within a copy of them.
+pub fn with_own_mounts(mut command: Command) -> Command {
+    use std::os::unix::process::CommandExt as _;
+    if geteuid().is_root() {
+        // SAFETY: two system calls, nothing else, between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                unshare(CloneFlags::CLONE_NEWNS)?;
+                let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+                mount(None::<&Path>, "/", None::<&Path>, private, None::<&Path>)?;
+                Ok(())
+            });
+        }
+    }
+    command
 }
 
 /// Runs a command that is expected to end by itself.

@@ -2,6 +2,8 @@
 
 pub mod agent;
 pub mod impostor;
+#[cfg(target_arch = "x86_64")]
+pub mod inside;
 pub mod local;
 pub mod neighbour;
 pub mod site;

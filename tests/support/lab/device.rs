@@ -63,7 +63,7 @@ impl Device {
         // An ordinary user without capabilities, even in here.
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-user=1000", "--map-group=1000", "--", &agent]);
-        command.args(["run", "--jail", "off", "--log", "debug", "--os-version", "netns"]);
+        command.args(["run", "--log", "debug", "--os-version", "netns"]);
         // Two cores play the whole site: the idle class would get nothing while they are busy.
         command.args(["--priority", "low"]);
         command.args(&self.options).arg("--content").arg(self.content_directory());

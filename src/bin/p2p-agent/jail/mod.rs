@@ -1,87 +1,118 @@
-//! The jail: what the process gives up for good, in order, with one error each. Here: capabilities and limits; groups and new privileges go in any case.
+//! The jail: what the process gives up for good, step by step, each with an error of its own.
 //!
-//! Order: the bounding set while still root; then the user; then all other capabilities; then the event loop's helper thread
-//! (any earlier, and it would keep what this one gave up); last the right to start threads.
+//! | step | module | needs root |
+//! |---|---|---|
+//! | killed first when memory ends | here | – |
+//! | a root directory with nothing in it but what is read | `root` | yes |
+//! | no capability, for no program | `rights` | yes |
+//! | its own user, no groups, no new privileges, back seat | `process` | partly |
+//! | no capability left | `rights` | – |
+//! | limits on memory, files, written bytes | `limits` | – |
+//! | Landlock: reads in there, its own port | `landlock` | – |
+//! | the helper thread of the event loop, then no thread any more | `limits` | – |
+//! | the filter of system calls, over both threads | `filter`, `calls` | – |
+//!
+//! The order matters. Mounting needs root, so it comes first. The helper thread keeps what its maker had, so it is made
+//! after everything that is inherited, and it needs `clone`, so before the filter. What the kernel does not have is a line in the log;
+//! what it has and refuses keeps the daemon from starting.
 
-use nix::libc;
-use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::stat::{SFlag, fstat};
-use p2p_agent::limits::OPEN_FILES;
+mod calls;
+mod filter;
+mod landlock;
+mod limits;
+mod rights;
+mod root;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use root::Changes;
 
 use crate::Failure;
 use crate::cli::exit;
 
-/// Linux numbers at most this many capabilities; the first one that the kernel does not know ends the loop.
-const CAPABILITIES: libc::c_ulong = 64;
-/// `_LINUX_CAPABILITY_VERSION_3` of linux/capability.h: two words for each set.
-const VERSION_3: u32 = 0x2008_0522;
+/// Where the daemon finds its directories once it is jailed.
+pub struct Places {
+    /// The content directory; also outside of a jail.
+    pub content: PathBuf,
+    /// Holds `no-p2p`.
+    pub config: PathBuf,
+    /// What the jail has not, because it came or was exchanged later.
+    pub changes: Changes,
+}
 
-fn failure(step: &str, error: impl std::fmt::Display) -> Failure {
+/// What holds here, a line each: for `check --jail`.
+#[derive(Default)]
+pub struct Report(Vec<(&'static str, String)>);
+
+impl Report {
+    fn add(&mut self, what: &'static str, holds: impl Into<String>) {
+        self.0.push((what, holds.into()));
+    }
+
+    /// The kernel does not have it.
+    fn lacks(&mut self, what: &'static str, why: &str) {
+        log::warn!("jail: no {what}: {why}");
+        self.add(what, format!("none: {why}"));
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(what, holds)| writeln!(f, "{what:<16} {holds}"))
+    }
+}
+
+fn failure(step: &str, error: impl fmt::Display) -> Failure {
     Failure::new(exit::OS, format!("the jail cannot {step}: {error}; --jail off runs without it, for development."))
 }
 
-fn prctl(option: libc::c_int, first: libc::c_ulong, second: libc::c_ulong) -> std::io::Result<()> {
-    const NONE: libc::c_ulong = 0;
-    // SAFETY: the options used here take integers only.
-    match unsafe { libc::prctl(option, first, second, NONE, NONE) } {
-        -1 => Err(std::io::Error::last_os_error()),
-        _ => Ok(()),
-    }
-}
-
-/// While still root: the kernel kills it first when memory ends, and no later program can have a capability.
-pub fn before_the_user() -> Result<(), Failure> {
+/// While still root, if ever.
+pub fn before_the_user(content: &Path, config: &Path, report: &mut Report) -> Result<Places, Failure> {
     std::fs::write("/proc/self/oom_score_adj", "1000").map_err(|error| failure("set its OOM score", error))?;
     if !nix::unistd::geteuid().is_root() {
-        return Ok(());
+        report.add("root directory", "the machine's own: not started as root");
+        return Ok(Places { content: content.to_owned(), config: config.to_owned(), changes: Changes::default() });
     }
-    for capability in 0..CAPABILITIES {
-        match prctl(libc::PR_CAPBSET_DROP, capability, 0) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
-            Err(error) => return Err(failure("empty its capability bounding set", error)),
-        }
-    }
-    Ok(())
+    let places = root::enter(content, config, report)?;
+    rights::empty_the_bounding_set()?;
+    Ok(places)
 }
 
 /// As the user, before any thread exists.
-pub fn before_the_threads() -> Result<(), Failure> {
-    // Kernels before 4.3 have no ambient set to empty.
-    match prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0) {
-        Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {
-            return Err(failure("drop ambient capabilities", error));
-        }
-        _ => {}
-    }
-    let header = [VERSION_3, 0];
-    let sets = [0_u32; 6];
-    // SAFETY: both point to what capset(2) reads for this version: two words, and two times three.
-    if unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) } != 0 {
-        return Err(failure("drop its capabilities", std::io::Error::last_os_error()));
-    }
-    for (resource, most) in
-        [(Resource::RLIMIT_CORE, 0), (Resource::RLIMIT_MEMLOCK, 0), (Resource::RLIMIT_NOFILE, OPEN_FILES)]
-    {
-        limit(resource, most)?;
-    }
-    // The limit holds for a log as well: its first line would end the process.
-    match fstat(std::io::stderr()) {
-        Ok(found) if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG => {
-            log::warn!("no limit on written bytes: the log goes to a file; send it through a pipe to have the limit");
-            Ok(())
-        }
-        _ => limit(Resource::RLIMIT_FSIZE, 0),
-    }
+pub fn before_the_threads(places: &Places, port: u16, report: &mut Report) -> Result<(), Failure> {
+    rights::drop_all(report)?;
+    limits::set(report)?;
+    landlock::restrict(places, port, report)
 }
 
-/// Last: starts the event loop's helper thread, and then no thread or process any more.
-pub fn after_the_setup() -> Result<(), Failure> {
-    async_io::block_on(async_io::Timer::after(std::time::Duration::ZERO));
-    limit(Resource::RLIMIT_NPROC, 0)
+/// Last: starts the event loop's helper thread, and then no thread or process any more, and no call that is not in the table.
+pub fn after_the_setup(report: &mut Report) -> Result<(), Failure> {
+    wait_for_the_helper();
+    limits::no_more_threads()?;
+    filter::install(report)
 }
 
-fn limit(resource: Resource, most: u64) -> Result<(), Failure> {
-    let most = most as libc::rlim_t;
-    setrlimit(resource, most, most).map_err(|error| failure(&format!("set {resource:?}"), error))
+/// The first timer starts the helper thread of async-io. It must have finished its own start, which needs calls that nothing needs
+/// later, when the filter comes. This thread only sleeps here, so whoever wakes it is the helper, at work already.
+fn wait_for_the_helper() {
+    use std::future::Future as _;
+    use std::pin::Pin;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    const SHORT: Duration = Duration::from_millis(1);
+    let mut timer = async_io::Timer::after(SHORT);
+    let mut slept = false;
+    smol::future::block_on(std::future::poll_fn(|context| {
+        while Pin::new(&mut timer).poll(context).is_ready() {
+            if slept {
+                return Poll::Ready(());
+            }
+            // It was over before the first look: nobody was needed for that.
+            timer.set_after(SHORT);
+        }
+        slept = true;
+        Poll::Pending
+    }));
 }

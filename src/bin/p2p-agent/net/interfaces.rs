@@ -107,9 +107,9 @@ pub fn usable(filter: &Filter) -> io::Result<Interfaces> {
 
 /// The loopback interface with one of its addresses, for several agents on one machine.
 pub fn loopback(addr: Ipv4Addr) -> io::Result<Interface> {
-    let lo = getifaddrs()?.find(|entry| entry.flags.contains(InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_UP));
-    let lo = lo.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the loopback interface is down"))?;
-    let index = nix::net::if_::if_nametoindex(lo.interface_name.as_str())?;
+    let is_up = |entry: &InterfaceAddress| entry.flags.contains(InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_UP);
+    let found = getifaddrs()?.filter(is_up).find_map(|entry| Some((link(&entry)?.0, entry)));
+    let (index, lo) = found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the loopback interface is down"))?;
     let name = Name::try_from(lo.interface_name.as_str()).unwrap_or_default();
     Ok(Interface { name, index, addr, prefix: 8, wired: true, link_mbit: None })
 }

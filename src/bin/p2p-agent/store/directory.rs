@@ -1,16 +1,18 @@
 //! The content directory as an open descriptor: nothing outside of it can be reached through these calls.
 //!
-//! Every file is opened with openat2 and `RESOLVE_BENEATH`, `RESOLVE_NO_SYMLINKS`, `RESOLVE_NO_MAGICLINKS` (design
-//! section 8), without waiting (a FIFO without a writer would block for ever), and is a file only if fstat says so.
+//! A name is walked one component at a time with `O_NOFOLLOW`, so that no symlink counts, and `..` is refused: what
+//! openat2 would do with `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`. The filter of system calls sees the flags of openat
+//! and allows reading alone; those of openat2 lie in memory, where it cannot look, so openat2 is not allowed at all.
+//! A file is opened without waiting (a FIFO without a writer would block for ever), and is one only if fstat says so.
 
 use super::ContentMd5;
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use std::fmt::Write as _;
 use std::fs::{File, Metadata, OpenOptions};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -63,9 +65,9 @@ impl Directory {
         Ok(Self { fd: file.into(), identity })
     }
 
-    /// Fails with `ENOSYS` on a kernel without openat2, and with `EACCES` where the files cannot be reached.
-    pub fn check_openat2(&self) -> Result<(), Errno> {
-        self.openat2(b".", OFlag::O_PATH | OFlag::O_DIRECTORY).map(drop)
+    /// Fails with `EACCES` where the directory can be listed, but the files in it cannot be reached.
+    pub fn check_files_can_be_reached(&self) -> Result<(), Errno> {
+        open_in(self.fd.as_fd(), b".", OFlag::O_PATH | OFlag::O_DIRECTORY).map(drop)
     }
 
     /// Is this what the path leads to?
@@ -76,7 +78,7 @@ impl Directory {
     /// Opens a regular file for reading.
     pub fn open_file(&self, name: &[u8]) -> Result<(File, Metadata), Refused> {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_LARGEFILE;
-        let file = File::from(self.openat2(name, flags).map_err(Refused::from)?);
+        let file = File::from(self.open_beneath(name, flags).map_err(Refused::from)?);
         let metadata = file.metadata().map_err(|error| Refused::Failed(errno(error)))?;
         if metadata.is_file() { Ok((file, metadata)) } else { Err(Refused::NotAFile) }
     }
@@ -88,7 +90,7 @@ impl Directory {
 
     /// What is behind a name now.
     pub fn identity_of(&self, name: &[u8]) -> Option<Identity> {
-        let file = File::from(self.openat2(name, OFlag::O_PATH).ok()?);
+        let file = File::from(self.open_beneath(name, OFlag::O_PATH).ok()?);
         Some(Identity::of(&file.metadata().ok()?))
     }
 
@@ -108,15 +110,35 @@ impl Directory {
         Ok(())
     }
 
-    fn openat2(&self, name: &[u8], flags: OFlag) -> Result<OwnedFd, Errno> {
-        let beneath =
-            ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-        let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(beneath);
-        loop {
-            match openat2(&self.fd, name, how) {
-                Err(Errno::EINTR) => {}
-                result => return result,
+    /// Opens what a relative path leads to: every component in the directory before it, none a symlink, none `..`.
+    fn open_beneath(&self, path: &[u8], flags: OFlag) -> Result<OwnedFd, Errno> {
+        let mut components = path.split(|byte| *byte == b'/').peekable();
+        if components.peek().is_none_or(|first| first.is_empty()) {
+            return Err(Errno::EXDEV); // nothing, or a path from the root
+        }
+        let mut components = components.filter(|component| !matches!(*component, b"" | b".")).peekable();
+        let mut directory: Option<OwnedFd> = None;
+        while let Some(component) = components.next() {
+            if component == b".." {
+                return Err(Errno::EXDEV);
             }
+            let inside = directory.as_ref().map_or(self.fd.as_fd(), AsFd::as_fd);
+            if components.peek().is_none() {
+                return open_in(inside, component, flags);
+            }
+            let next = open_in(inside, component, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+            directory = Some(next);
+        }
+        Err(Errno::EISDIR)
+    }
+}
+
+/// Opens one name that is no symlink. (With `O_PATH` a symlink can be opened, and is then no file.)
+fn open_in(directory: BorrowedFd<'_>, name: &[u8], flags: OFlag) -> Result<OwnedFd, Errno> {
+    loop {
+        match openat(directory, name, flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()) {
+            Err(Errno::EINTR) => {}
+            result => return result,
         }
     }
 }
@@ -162,9 +184,13 @@ impl From<Errno> for Refused {
         match errno {
             Errno::ENOENT | Errno::ENOTDIR => Self::Missing,
             // A symlink; a way out; a socket or a device without a driver; a name that no file can have.
-            Errno::ELOOP | Errno::EXDEV | Errno::ENXIO | Errno::ENODEV | Errno::EINVAL | Errno::ENAMETOOLONG => {
-                Self::NotAFile
-            }
+            Errno::ELOOP
+            | Errno::EXDEV
+            | Errno::EISDIR
+            | Errno::ENXIO
+            | Errno::ENODEV
+            | Errno::EINVAL
+            | Errno::ENAMETOOLONG => Self::NotAFile,
             Errno::EACCES | Errno::EPERM => Self::Unreadable,
             errno => Self::Failed(errno),
         }

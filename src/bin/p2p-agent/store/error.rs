@@ -11,8 +11,6 @@ pub enum StoreError {
     NotADirectory(PathBuf),
     /// The agent's user may not list it or reach the files in it.
     NotReadable(PathBuf),
-    /// The kernel has no openat2.
-    OldKernel,
     /// Anything else.
     Failed(PathBuf, Errno),
 }
@@ -47,9 +45,6 @@ impl fmt::Display for StoreError {
                 f,
                 "content directory {} is not accessible to the agent's user; give it the permissions r and x",
                 path.display()
-            ),
-            Self::OldKernel => f.write_str(
-                "this kernel cannot confine the agent to the content directory (openat2); it needs Linux 5.6",
             ),
             Self::Failed(path, errno) => {
                 write!(f, "content directory {} cannot be opened: {}", path.display(), errno.desc())

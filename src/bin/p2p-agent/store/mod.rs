@@ -122,11 +122,8 @@ impl Store {
             Err(Errno::ENOENT) => None,
             Err(errno) => return Err(StoreError::at(path, errno)),
         };
-        let confined = directory.as_ref().map_or(Ok(()), Directory::check_openat2);
-        confined.map_err(|errno| match errno {
-            Errno::ENOSYS => StoreError::OldKernel,
-            errno => StoreError::at(path, errno),
-        })?;
+        let within_reach = directory.as_ref().map_or(Ok(()), Directory::check_files_can_be_reached);
+        within_reach.map_err(|errno| StoreError::at(path, errno))?;
         let mut known: heapless::Vec<_, DOMAIN_KEYS> = keys.iter().take(DOMAIN_KEYS).cloned().collect();
         if known.is_empty() {
             // There is room.

@@ -1,0 +1,161 @@
+//! The system calls that the jailed daemon makes once it is set up, each with its reason. `.ci/calls` runs the tests of the
+//! whole daemon under strace and fails for a call that is here and not made, and for one that is made and not here.
+//!
+//! The most frequent ones first: the filter looks for a call from the top.
+
+use nix::libc;
+
+/// The whole table.
+pub fn calls() -> impl Iterator<Item = &'static Call> {
+    CALLS.iter().chain(OF_THIS_LIBRARY).chain(OF_THIS_ARCHITECTURE)
+}
+
+/// A system call that is allowed.
+pub struct Call {
+    /// As the kernel names it.
+    pub name: &'static str,
+    /// On this architecture.
+    pub number: i64,
+    /// With these arguments.
+    pub only: Only,
+}
+
+/// With which arguments a call is allowed; the first argument is number 0, and of each the low 32 bits count, as for the kernel.
+pub enum Only {
+    /// All.
+    Any,
+    /// None of these bits.
+    Without { argument: u32, bits: u32 },
+    /// One of these values.
+    OneOf { argument: u32, values: &'static [i64] },
+}
+
+macro_rules! call {
+    ($name:literal, $number:expr) => {
+        call!($name, $number, Only::Any)
+    };
+    ($name:literal, $number:expr, $only:expr) => {
+        Call { name: $name, number: $number as i64, only: $only }
+    };
+}
+
+/// Opening for anything but reading.
+const WRITING: u32 = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | O_TMPFILE_ALONE) as u32;
+/// `O_TMPFILE` without the `O_DIRECTORY` that is part of it.
+const O_TMPFILE_ALONE: libc::c_int = libc::O_TMPFILE & !libc::O_DIRECTORY;
+
+/// On all architectures.
+const CALLS: &[Call] = &[
+    // The event loop. epoll_create1, eventfd2 and timerfd_create came before the filter.
+    call!("epoll_pwait", libc::SYS_epoll_pwait),
+    call!("epoll_ctl", libc::SYS_epoll_ctl),
+    call!("timerfd_settime", libc::SYS_timerfd_settime),
+    call!("futex", libc::SYS_futex), // the two threads and their locks
+    call!("read", libc::SYS_read),   // eventfd, timerfd, inotify, lists of names
+    call!("write", libc::SYS_write), // eventfd, log
+    // Sockets.
+    call!("recvmsg", libc::SYS_recvmsg),   // datagrams with their time and TTL
+    call!("sendmsg", libc::SYS_sendmsg),   // datagrams with their interface
+    call!("recvfrom", libc::SYS_recvfrom), // connections
+    call!("sendto", libc::SYS_sendto),     // connections, service manager, netlink
+    call!("accept4", libc::SYS_accept4),
+    call!("connect", libc::SYS_connect),
+    call!(
+        "socket",
+        libc::SYS_socket,
+        Only::OneOf { argument: 0, values: &[libc::AF_INET as i64, libc::AF_NETLINK as i64] }
+    ),
+    call!("bind", libc::SYS_bind),
+    call!("listen", libc::SYS_listen), // when P2P comes back
+    call!("getsockname", libc::SYS_getsockname),
+    call!("getpeername", libc::SYS_getpeername),
+    call!("getsockopt", libc::SYS_getsockopt), // outcome of a connect; who is at the local socket
+    call!(
+        "setsockopt",
+        libc::SYS_setsockopt,
+        Only::OneOf {
+            argument: 1,
+            values: &[libc::SOL_SOCKET as i64, libc::IPPROTO_IP as i64, libc::IPPROTO_TCP as i64],
+        }
+    ),
+    call!("ioctl", libc::SYS_ioctl, Only::OneOf { argument: 1, values: &[libc::FIONBIO as i64] }),
+    // Files.
+    call!("preadv2", libc::SYS_preadv2), // without waiting for the disk
+    call!("pread64", libc::SYS_pread64), // where the file system cannot do that
+    call!("openat", libc::SYS_openat, Only::Without { argument: 2, bits: WRITING }),
+    call!("close", libc::SYS_close),
+    call!("statx", libc::SYS_statx),
+    call!("getdents64", libc::SYS_getdents64),
+    call!("inotify_init1", libc::SYS_inotify_init1), // when the content directory comes back
+    call!("inotify_add_watch", libc::SYS_inotify_add_watch),
+    // Memory. glibc does with `brk` alone: nothing is ever mapped again, so nothing executable either.
+    call!("brk", libc::SYS_brk),
+    call!("munmap", libc::SYS_munmap), // what was mapped before
+    // The process.
+    call!("exit_group", libc::SYS_exit_group),
+];
+
+/// musl maps its heap.
+#[cfg(target_env = "musl")]
+const OF_THIS_LIBRARY: &[Call] = &[
+    #[cfg(not(target_arch = "arm"))]
+    call!("mmap", libc::SYS_mmap, NOT_EXECUTABLE),
+    #[cfg(target_arch = "arm")]
+    call!("mmap2", libc::SYS_mmap2, NOT_EXECUTABLE),
+    call!("mremap", libc::SYS_mremap),
+    call!("madvise", libc::SYS_madvise),
+    #[cfg(not(target_arch = "aarch64"))]
+    call!("open", libc::SYS_open, Only::Without { argument: 1, bits: WRITING }),
+];
+
+#[cfg(not(target_env = "musl"))]
+const OF_THIS_LIBRARY: &[Call] = &[];
+
+/// Data, not code.
+#[cfg(target_env = "musl")]
+const NOT_EXECUTABLE: Only = Only::Without { argument: 2, bits: libc::PROT_EXEC as u32 };
+const DESCRIPTOR_FLAGS: Only = Only::OneOf {
+    argument: 1,
+    values: &[libc::F_GETFD as i64, libc::F_SETFD as i64, libc::F_GETFL as i64, libc::F_SETFL as i64],
+};
+
+/// Only here.
+#[cfg(target_arch = "x86_64")]
+const OF_THIS_ARCHITECTURE: &[Call] = &[
+    call!("fcntl", libc::SYS_fcntl, DESCRIPTOR_FLAGS),
+    call!("newfstatat", libc::SYS_newfstatat),
+    call!("lseek", libc::SYS_lseek),
+    call!("fadvise64", libc::SYS_fadvise64),
+];
+
+/// Only here.
+#[cfg(target_arch = "aarch64")]
+const OF_THIS_ARCHITECTURE: &[Call] = &[
+    call!("fcntl", libc::SYS_fcntl, DESCRIPTOR_FLAGS),
+    call!("newfstatat", libc::SYS_newfstatat),
+    call!("lseek", libc::SYS_lseek),
+    call!("fadvise64", libc::SYS_fadvise64),
+    call!("clock_gettime", libc::SYS_clock_gettime), // where the kernel's page has no clock
+];
+
+/// Only here. Calls with 64-bit times came later and have the same numbers on all 32-bit architectures.
+#[cfg(target_arch = "arm")]
+const OF_THIS_ARCHITECTURE: &[Call] = &[
+    call!("mmap2", libc::SYS_mmap2, Only::Without { argument: 2, bits: libc::PROT_EXEC as u32 }),
+    call!(
+        "fcntl64",
+        libc::SYS_fcntl64,
+        Only::OneOf {
+            argument: 1,
+            values: &[libc::F_GETFD as i64, libc::F_SETFD as i64, libc::F_GETFL as i64, libc::F_SETFL as i64],
+        }
+    ),
+    call!("fstat64", libc::SYS_fstat64),
+    call!("fstatat64", libc::SYS_fstatat64),
+    call!("_llseek", libc::SYS__llseek),
+    call!("arm_fadvise64_64", libc::SYS_arm_fadvise64_64),
+    call!("clock_gettime64", 403), // where the kernel's page has no clock
+    call!("timerfd_settime64", 411),
+    call!("futex_time64", 422),
+    call!("clock_gettime", libc::SYS_clock_gettime), // before Linux 5.1
+];

@@ -125,6 +125,38 @@ fn a_host_behind_a_router_gets_nothing() {
     });
 }
 
+/// The rules of docs/operations.md; all programs of a device here are of one user.
+#[test]
+fn two_routing_rules_forbid_a_user_to_leave_the_link_and_sharing_goes_on() {
+    lab::run(two_routing_rules_forbid_a_user_to_leave_the_link_and_sharing_goes_on, |site| {
+        let content = Content::random(8, 1 << 20);
+        let url = site.origin.publish(&content);
+        let devices = site.agents(2);
+        let outside = SocketAddr::from((Ipv4Addr::new(10, 78, 0, 2), 80));
+        let leaves = || {
+            devices[0].namespace.enter(|| {
+                let datagram = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().send_to(b"secret", outside);
+                let connection = TcpStream::connect_timeout(&outside, Duration::from_secs(2));
+                (datagram.err().map(|error| error.kind()), connection.err().map(|error| error.kind()))
+            })
+        };
+        assert_eq!(leaves(), (None, None), "the router routes");
+        devices[0].namespace.ip("rule add pref 100 uidrange 0-0 lookup main suppress_prefixlength 0");
+        devices[0].namespace.ip("rule add pref 101 uidrange 0-0 prohibit");
+        let denied = Some(std::io::ErrorKind::PermissionDenied);
+        assert_eq!(leaves(), (denied, denied));
+
+        devices[0].hold(&content);
+        devices[1].fetch(&content, &url).succeed_within(Duration::from_secs(20));
+        devices[1].assert_holds(&content);
+        let back = Content::random(9, 1 << 20);
+        devices[1].hold(&back);
+        devices[0].fetch(&back, &url).succeed_within(Duration::from_secs(20));
+        devices[0].assert_holds(&back);
+        assert_eq!(site.origin.body_bytes(), 0);
+    });
+}
+
 fn is_answered_by_udp(from: &Namespace, agent: Ipv4Addr) -> bool {
     from.enter(|| {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)).unwrap();

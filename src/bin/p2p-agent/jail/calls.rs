@@ -102,6 +102,7 @@ const OF_THIS_LIBRARY: &[Call] = &[
     call!("mmap", libc::SYS_mmap, NOT_EXECUTABLE),
     #[cfg(target_arch = "arm")]
     call!("mmap2", libc::SYS_mmap2, NOT_EXECUTABLE),
+    call!("mprotect", libc::SYS_mprotect, NOT_EXECUTABLE),
     call!("mremap", libc::SYS_mremap),
     call!("madvise", libc::SYS_madvise),
     #[cfg(not(target_arch = "aarch64"))]
@@ -153,7 +154,7 @@ const OF_THIS_ARCHITECTURE: &[Call] = &[
     call!("fstat64", libc::SYS_fstat64),
     call!("fstatat64", libc::SYS_fstatat64),
     call!("_llseek", libc::SYS__llseek),
-    call!("arm_fadvise64_64", libc::SYS_arm_fadvise64_64),
+    call!("arm_fadvise64_64", 270),
     call!("clock_gettime64", 403), // where the kernel's page has no clock
     call!("timerfd_settime64", 411),
     call!("futex_time64", 422),

@@ -62,6 +62,70 @@ fn every_thread_is_without_capabilities_groups_and_new_privileges_and_has_its_li
     assert_eq!(score.trim(), "1000");
 }
 
+#[test]
+fn its_root_directory_has_only_what_it_reads_and_nothing_in_it_can_be_written() {
+    if !geteuid().is_root() {
+        eprintln!("SKIPPED: a root directory of its own needs root");
+        return;
+    }
+    let site = Site::new();
+    let [device] = site.agents();
+    let table = fs::read_to_string(format!("/proc/{}/mountinfo", device.pid())).unwrap();
+    let mut points = Vec::new();
+    for line in table.lines() {
+        let fields: Vec<_> = line.split(' ').collect();
+        for option in ["ro", "nosuid", "nodev", "noexec"] {
+            assert!(fields[5].split(',').any(|given| given == option), "{option}: {line}");
+        }
+        points.push(fields[4]);
+    }
+    points.sort_unstable();
+    let root = device.path("");
+    let root = root.to_str().unwrap().trim_end_matches('/');
+    assert_eq!(points, ["/", "/sys/class/net", "/sys/devices", root]);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn started_without_root_it_reads_nothing_beside_its_contents() {
+    use crate::lab::inside::{HERE, Inside, threads};
+    use nix::errno::Errno::EACCES;
+    use nix::libc::{O_RDONLY, SYS_openat};
+
+    if landlock_version() < 1 {
+        eprintln!("SKIPPED: this kernel has no Landlock");
+        return;
+    }
+    let site = Site::new();
+    let mut device = site.device();
+    let content = Content::random(76, 1_000);
+    device.hold_as(&content.md5, &content.bytes);
+    let mut command = device.command("run");
+    if geteuid().is_root() {
+        std::os::unix::fs::chown(device.path(""), Some(65_534), Some(65_534)).unwrap();
+        let mut as_nobody = Command::new("setpriv");
+        as_nobody
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(command.get_program())
+            .args(command.get_args());
+        command = as_nobody;
+    }
+    device.spawn(command);
+    wait_for("the agent answers on its socket", || {
+        local::try_get(&device.socket(), "/v1/status", "").is_ok_and(|reply| reply.status == 200)
+    });
+    for thread in threads(device.pid()) {
+        let mut inside = Inside::stop(thread);
+        let file = device.content_directory().join(&content.md5);
+        let file = inside.path(file.to_str().unwrap());
+        inside.call(SYS_openat, &[HERE, file, O_RDONLY as u64]).unwrap();
+        for path in ["/etc/passwd", "/proc/self/status", "/dev/null", "../../../../etc/passwd", "/usr/bin"] {
+            let outside = inside.path(path);
+            assert_eq!(inside.call(SYS_openat, &[HERE, outside, O_RDONLY as u64]), Err(EACCES), "{path}");
+        }
+    }
+}
+
 /// On another processor the registers have other names; there `tests/boot` looks at the filter.
 #[cfg(target_arch = "x86_64")]
 #[test]

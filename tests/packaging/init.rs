@@ -289,22 +289,51 @@ fn what_is_wrong_is_one_line_on_the_console_and_in_syslog_and_a_failure() {
     let told = prints(
         "options --colour; init start; options --content /etc/passwd; init start; options --user nobody-there; init start
         options --port 0; init restart; options --start always; mount -o remount,ro /run; init start; mount -o remount,rw /run
-        options --start always --content /data/content; init start; until_true p2p-agent status; init stop; busybox ps | grep -c '[p]2p-agent run'",
+        echo 'P2P_AGENT_ARGS=\"--start always' >/etc/default/p2p-agent; init start; init status
+        echo 'P2P_AGENT_ARGS=--start always' >/etc/default/p2p-agent; init start
+        options --start always; busybox rm /usr/bin/p2p-agent; init start; busybox ps | grep -c '[p]2p-agent [rs]u'",
         &[
             "Starting p2p-agent: FAIL, invalid option '--colour'*", "= 64",
             "Starting p2p-agent: FAIL, content directory /etc/passwd is not a directory; name another.", "= 69",
             "Starting p2p-agent: FAIL, there is no user \"nobody-there\"; *", "= 67",
             "Stopping p2p-agent: OK, it was not running", "Starting p2p-agent: FAIL, --port takes *", "= 64",
             "Starting p2p-agent: FAIL, the socket /run/p2p-agent/agent.sock cannot be made: /run is not writable; *", "= 69",
-            "Starting p2p-agent: OK", "= 0", "Stopping p2p-agent: OK", "= 0", "0",
+            "Starting p2p-agent: FAIL, /etc/default/p2p-agent is not as it must be, *", "= 64",
+            "p2p-agent is not running", "= 3",
+            "Starting p2p-agent: FAIL, /etc/default/p2p-agent is not as it must be, *", "= 64",
+            "Starting p2p-agent: FAIL, *", "= 127", "0",
         ],
     );
     for told in told {
-        for words in [
-            "cannot start: invalid option",
-            "cannot start: there is no user",
-            "/data/content does not exist; waiting for it",
+        for (words, times) in [
+            ("cannot start: ", 8),
+            ("cannot start: invalid option '--colour'", 1),
+            ("cannot start: content directory /etc/passwd is not a directory", 1),
+            ("cannot start: there is no user \"nobody-there\"", 1),
+            ("cannot start: --port takes", 1),
+            ("cannot start: the socket /run/p2p-agent/agent.sock cannot be made: /run is not writable", 1),
+            ("cannot start: /etc/default/p2p-agent is not as it must be", 2),
+            ("not found", 2),
         ] {
+            let log = told.log.to_lowercase();
+            assert_eq!(log.matches(&words.to_lowercase()).count(), times, "{:?}: {words}: {}", told.world, told.log);
+        }
+    }
+}
+
+#[test]
+fn a_content_directory_that_is_mounted_late_is_waited_for_and_then_read() {
+    let told = prints(
+        "options --start always --content /data/content; init start; until_true p2p-agent status
+        p2p-agent status --json | grep -o '\"contents\":0,'; busybox mkdir /data; mount -t tmpfs data /data; chmod 755 /data
+        busybox mkdir /data/content; echo a file >/data/content/0123456789abcdef0123456789abcdef
+        chmod 755 /data/content; chmod 644 /data/content/*
+        read_in() { p2p-agent status --json | grep '\"contents\":1,'; }; until_true read_in
+        init status | grep -o 'is running'; init stop; busybox ps | grep -c '[p]2p-agent run'",
+        &["Starting p2p-agent: OK", "= 0", "\"contents\":0,", "is running", "Stopping p2p-agent: OK", "= 0", "0"],
+    );
+    for told in told {
+        for words in ["/data/content does not exist; waiting for it", "content directory: 1 complete"] {
             assert_eq!(told.log.matches(words).count(), 1, "{:?}: {words}: {}", told.world, told.log);
         }
     }

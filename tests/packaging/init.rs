@@ -49,13 +49,15 @@ fn in_world(world: World, script: &str) -> Option<Told> {
     let root = directory.path();
     make_root(world, root);
     fs::write(root.join("scenario"), format!("{PRELUDE}{script}\nexit 0\n")).unwrap();
-    // PID 1 of that machine waits for everybody, as an init does; when it ends, all end.
+    // PID 1 of that machine waits for everybody, as an init does; when it ends, all end. Its root directory is a mount, as in a
+    // machine, and not only a directory: the jail moves away from it.
     let enter = format!(
-        "set -e; cd {0}; mount --make-rprivate /; mount -t proc proc proc; mount -t tmpfs run run; mount -t tmpfs dev dev
+        "set -e; mount --make-rprivate /; mount --bind {0} {0}; cd {0}; mount -t proc proc proc; mount -t tmpfs run run; mount -t tmpfs dev dev
         mkdir run/shm; for d in {1}; do mkdir -p $d; mount --bind /$d $d; done; mount --rbind /sys sys
         : >dev/null; mount --bind /dev/null dev/null; : >dev/urandom; mount --bind /dev/urandom dev/urandom
         ip link set lo up 2>/dev/null || true
-        exec chroot . /bin/sh -c 'sh /scenario & wait $!' 2>&1",
+        mkdir tmp/old; pivot_root . tmp/old; PATH=/bin; busybox umount -l /tmp/old; busybox rmdir /tmp/old
+        exec /bin/sh -c 'sh /scenario & wait $!' 2>&1",
         root.display(),
         match world {
             World::BusyBox => "lib lib64",
@@ -324,8 +326,8 @@ fn what_is_wrong_is_one_line_on_the_console_and_in_syslog_and_a_failure() {
 #[test]
 fn a_content_directory_that_is_mounted_late_is_waited_for_and_then_read() {
     let told = prints(
-        "options --start always --content /data/content; init start; until_true p2p-agent status
-        p2p-agent status --json | grep -o '\"contents\":0,'; busybox mkdir /data; mount -t tmpfs data /data; chmod 755 /data
+        "busybox mkdir /data; options --start always --content /data/content; init start; until_true p2p-agent status
+        p2p-agent status --json | grep -o '\"contents\":0,'; mount -t tmpfs data /data; chmod 755 /data
         busybox mkdir /data/content; echo a file >/data/content/0123456789abcdef0123456789abcdef
         chmod 755 /data/content; chmod 644 /data/content/*
         read_in() { p2p-agent status --json | grep '\"contents\":1,'; }; until_true read_in

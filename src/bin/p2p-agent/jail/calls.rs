@@ -109,8 +109,14 @@ const OF_THIS_LIBRARY: &[Call] = &[
     call!("open", libc::SYS_open, Only::Without { argument: 1, bits: WRITING }),
 ];
 
+/// glibc does `recv` and `send` by calls of their own where the architecture has them; elsewhere they are `recvfrom` and `sendto`.
 #[cfg(not(target_env = "musl"))]
-const OF_THIS_LIBRARY: &[Call] = &[];
+const OF_THIS_LIBRARY: &[Call] = &[
+    #[cfg(target_arch = "arm")]
+    call!("recv", libc::SYS_recv),
+    #[cfg(target_arch = "arm")]
+    call!("send", libc::SYS_send),
+];
 
 /// Data, not code.
 #[cfg(target_env = "musl")]
@@ -143,14 +149,7 @@ const OF_THIS_ARCHITECTURE: &[Call] = &[
 #[cfg(target_arch = "arm")]
 const OF_THIS_ARCHITECTURE: &[Call] = &[
     call!("mmap2", libc::SYS_mmap2, Only::Without { argument: 2, bits: libc::PROT_EXEC as u32 }),
-    call!(
-        "fcntl64",
-        libc::SYS_fcntl64,
-        Only::OneOf {
-            argument: 1,
-            values: &[libc::F_GETFD as i64, libc::F_SETFD as i64, libc::F_GETFL as i64, libc::F_SETFL as i64],
-        }
-    ),
+    call!("fcntl64", libc::SYS_fcntl64, DESCRIPTOR_FLAGS),
     call!("fstat64", libc::SYS_fstat64),
     call!("fstatat64", libc::SYS_fstatat64),
     call!("_llseek", libc::SYS__llseek),

@@ -195,6 +195,7 @@ impl Agent {
             wired: self.wired,
             speed: crate::rank::speed(self.link_rate),
             fetching: u8::try_from(fetching).unwrap_or(u8::MAX),
+            crowded: self.discovery.is_crowded(),
         }
     }
 

@@ -208,6 +208,9 @@ pub const FETCH_BEACON: Duration = Duration::from_millis(250);
 pub const HINT_INTERVAL: Duration = Duration::from_millis(150);
 /// After a claim: three quick announcements, so that one lost datagram does not hide it.
 pub const CLAIM_BEACONS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(60)];
+/// Where there are more devices than one can ask, a claim is held out for so long before the second round: everybody who claims or
+/// fetches has announced it again by then.
+pub const CROWD_CLAIM: Duration = Duration::from_millis(300);
 /// Who lost a lease ranks last for this long.
 pub const LOST_LEASE: Duration = Duration::from_secs(600);
 /// Devices remembered per content that also want or fetch it: the best placed are enough to decide.

@@ -23,7 +23,9 @@ impl Want {
         let own = self.standing(now, None, condition).rank;
         match self.phase {
             // Somebody moves: look who can be followed.
-            Phase::Wait { .. } if standing.state == State::Fetching && standing.available > self.offset => {
+            Phase::Wait { .. } | Phase::Claim { .. }
+                if standing.state == State::Fetching && standing.available > self.offset =>
+            {
                 self.enter(now, Phase::Ask);
                 true
             }
@@ -60,7 +62,9 @@ impl Want {
         }
         let matters = match self.phase {
             Phase::Wait { .. } => standing.available > self.offset || standing.state != State::Fetching,
-            Phase::Claim | Phase::Claimed | Phase::Hold { .. } => true,
+            Phase::Claim { .. } | Phase::Claimed | Phase::Hold { .. } => true,
+            // Its client has not heard yet that it is to follow, and will have to know whom.
+            Phase::Over => self.yielding,
             _ => false,
         };
         let due = matters && now >= self.hint_due_at;
@@ -118,14 +122,14 @@ impl Want {
     pub fn poll_timeout(&self) -> Instant {
         match self.phase {
             Phase::Hold { moved_at } => self.announce_at.min(moved_at + LEASE_STALL),
-            Phase::Claim | Phase::Claimed => self.announce_at,
+            Phase::Claim { .. } | Phase::Claimed => self.announce_at,
             _ => Instant::FAR,
         }
     }
 
     /// What to broadcast now, if anything is due.
     pub fn poll_announce(&mut self, now: Instant, condition: Condition) -> Option<Standing> {
-        let claiming = matches!(self.phase, Phase::Claim | Phase::Claimed);
+        let claiming = matches!(self.phase, Phase::Claim { .. } | Phase::Claimed);
         if now < self.announce_at || !(claiming || matches!(self.phase, Phase::Hold { .. })) {
             return None;
         }
@@ -140,7 +144,7 @@ impl Want {
         let available = held.unwrap_or(self.offset);
         let state = match self.phase {
             Phase::Ask | Phase::Asked | Phase::Wait { .. } => State::Wanting,
-            Phase::Claim | Phase::Claimed => State::Claiming,
+            Phase::Claim { .. } | Phase::Claimed => State::Claiming,
             Phase::Hold { .. } => State::Fetching,
             Phase::Follow { .. } | Phase::Over if available > 0 => State::Partial,
             Phase::Follow { .. } | Phase::Over => State::Idle,

@@ -48,7 +48,9 @@ enum Phase {
     Wait {
         until: Instant,
     },
-    Claim,
+    Claim {
+        until: Instant,
+    },
     Claimed,
     Hold {
         moved_at: Instant,
@@ -175,7 +177,8 @@ impl Want {
                 self.enter(now, Phase::Asked);
                 Step::Query
             }
-            Phase::Claim => {
+            Phase::Claim { until } if now < until => Step::Wait { until: until.min(dry_at) },
+            Phase::Claim { .. } => {
                 self.enter(now, Phase::Claimed);
                 Step::Query
             }
@@ -245,7 +248,7 @@ impl Want {
     }
 
     fn enter(&mut self, now: Instant, phase: Phase) {
-        if matches!(phase, Phase::Claim | Phase::Hold { .. }) && !matches!(self.phase, Phase::Claimed) {
+        if matches!(phase, Phase::Claim { .. } | Phase::Hold { .. }) && !matches!(self.phase, Phase::Claimed) {
             self.announced = 0;
             self.announce_at = now;
         }

@@ -4,7 +4,7 @@ use core::net::Ipv4Addr;
 
 use super::{Answered, Condition, Phase, Reason, Round, Want, choose};
 use crate::content::State;
-use crate::limits::{QUEUE_PATIENCE, QUEUE_STEP, WAIT_JITTER, WAIT_ROUND};
+use crate::limits::{CROWD_CLAIM, QUEUE_PATIENCE, QUEUE_STEP, WAIT_JITTER, WAIT_ROUND};
 use crate::random::Random;
 use crate::rank::link;
 use crate::time::{Duration, Instant};
@@ -82,7 +82,9 @@ impl Want {
             let jitter = random.below(WAIT_JITTER.as_micros() as u64);
             self.enter(now, Phase::Wait { until: now + WAIT_ROUND + Duration::from_micros(jitter) });
         } else if !claimed {
-            self.enter(now, Phase::Claim);
+            // Who cannot ask everybody lets everybody's announcements come first.
+            let listening = if condition.crowded { CROWD_CLAIM } else { Duration::ZERO };
+            self.enter(now, Phase::Claim { until: now + listening });
         } else {
             let alone =
                 if round.asked > 0 && round.silent == round.asked { Reason::Timeout } else { Reason::NobodyHasIt };

@@ -52,4 +52,6 @@ pub struct Condition {
     pub speed: u8,
     /// Contents it fetches now.
     pub fetching: u8,
+    /// There are more devices than it can know.
+    pub crowded: bool,
 }

@@ -6,8 +6,11 @@ use crate::random::Random;
 use crate::rank::Standpoint;
 use crate::time::Duration;
 
+mod crowd;
+
 const START: Instant = Instant::from_micros(1_000_000);
-const HERE: Condition = Condition { starved: false, may_fetch: true, wired: true, speed: 23, fetching: 0 };
+const HERE: Condition =
+    Condition { starved: false, may_fetch: true, wired: true, speed: 23, fetching: 0, crowded: false };
 /// The best link and tie-break that a device without a byte can have.
 const BEST: Rank = Rank([1, 1, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255]);
 const WORST: Rank = Rank([0; 16]);

@@ -129,24 +129,8 @@ fn scenarios() -> Vec<Scenario> {
         Scenario { name: "stalls-with-keys-10", kind: Kind::Stalls, ratio_max: 1.10, slowness_max: 1.50, ..PLAIN },
         Scenario { name: "forges-10", kind: Kind::Forges, ..PLAIN },
         Scenario { name: "size-unknown-10", kind: Kind::SizeUnknown, ..PLAIN },
-        Scenario {
-            name: "together-200",
-            n: 200,
-            weight: 1,
-            slowness_max: 1.47,
-            ratio_max: 1.10,
-            doubles_max: ANY,
-            ..PLAIN
-        },
-        Scenario {
-            name: "together-500",
-            n: 500,
-            weight: 0,
-            slowness_max: 2.0,
-            ratio_max: 1.25,
-            doubles_max: ANY,
-            ..PLAIN
-        },
+        Scenario { name: "together-200", n: 200, weight: 1, slowness_max: 1.47, ..PLAIN },
+        Scenario { name: "together-500", n: 500, weight: 0, slowness_max: 2.0, ..PLAIN },
     ]
 }
 

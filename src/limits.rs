@@ -182,6 +182,8 @@ pub const RATE_WINDOW: Duration = Duration::from_millis(250);
 pub const FAST_LINK: u64 = 12_500_000;
 /// A source takes another follower while its upload is below this part of the best rate that its link has shown (design section 7).
 pub const ADMIT_BELOW_PERCENT: u32 = 55;
+/// A wire that carries this part of its best rate is full, also for Wi-Fi stations, which are better fed by it than by each other.
+pub const FULL_PERCENT: u32 = 90;
 /// Who finds every source fed to its speed asks again after this for each better placed device that waits, too: about
 /// what one more link of a chain takes to have bytes to give.
 pub const QUEUE_STEP: Duration = Duration::from_millis(25);
@@ -202,6 +204,11 @@ pub const LOOK_AFTER: Duration = Duration::from_millis(600);
 pub const LOOK_MAX: Duration = Duration::from_secs(8);
 /// A fetcher looks round this often, so that two that do not hear each other's announcements still merge.
 pub const FETCHER_LOOK: Duration = Duration::from_secs(1);
+/// A Wi-Fi station lets a wired device go first for so long: a sync file reaches the devices of a site within it, and what a station
+/// leads crosses the air twice for each of the others.
+pub const WIRE_PATIENCE: Duration = Duration::from_secs(2);
+/// Where no wired device came, stations do not wait for one again for so long.
+pub const WIRES_UNWILLING: Duration = Duration::from_secs(600);
 /// Between two announcements of a fetch (design section 7).
 pub const FETCH_BEACON: Duration = Duration::from_millis(250);
 /// Between two queries about what was announced of one content, so that recorded announcements cost little.

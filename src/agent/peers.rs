@@ -8,7 +8,7 @@ use crate::discovery::Heard;
 use crate::exchange::{Answer, PeerRequest};
 use crate::handshake::{Answerer, Asker};
 use crate::keys::ContentKeys;
-use crate::limits::{QUERY_TIMEOUT, RETRY_AFTER};
+use crate::limits::{ADMIT_BELOW_PERCENT, FULL_PERCENT, QUERY_TIMEOUT, RETRY_AFTER};
 use crate::slots::Admission;
 use crate::time::{Duration, Instant, Timestamp};
 use crate::wire::Announce;
@@ -112,10 +112,18 @@ impl Agent {
             return Admission::NotAhead;
         }
         let best = self.best_rate();
-        if alternative && !self.slots.has_bandwidth(now, id, best) {
+        // What another station would send it crosses the air twice: better from here, as long as the wire has room.
+        let station = self.wired && self.is_station(address);
+        let percent = if station { FULL_PERCENT } else { ADMIT_BELOW_PERCENT };
+        if alternative && !self.slots.has_bandwidth(now, id, best, percent) {
             return Admission::Full { retry_after: RETRY_AFTER };
         }
         self.slots.admit(now, address, id)
+    }
+
+    /// Whether this peer says that it is a Wi-Fi station.
+    pub(super) fn is_station(&self, peer: Ipv4Addr) -> bool {
+        self.discovery.peers().iter().any(|known| known.addr == peer && !known.flags.wired)
     }
 
     /// How long to wait for this peer's answer.

@@ -2,7 +2,7 @@
 
 use core::net::Ipv4Addr;
 
-use super::{Answered, Condition, Phase, SourceEnd, Want, choose};
+use super::{Answered, Condition, Path, Phase, SourceEnd, Want, choose};
 use crate::random::Random;
 use crate::time::Instant;
 
@@ -10,9 +10,9 @@ impl Want {
     /// While a source is followed or the lease is held: whether to ask every peer now and hand the answers to
     /// [`Want::handle_look`](super::Want::handle_look). A follower looks when it is much slower than the front, or than `best`; a fetcher looks for another
     /// one that it did not hear.
-    pub fn poll_look(&mut self, now: Instant, best: u64, wired: bool) -> bool {
+    pub fn poll_look(&mut self, now: Instant, best: u64, path: Path) -> bool {
         match self.phase {
-            Phase::Follow { .. } => self.pace.poll_follower(now, self.offset, best.max(self.pace.best()), wired),
+            Phase::Follow { .. } => self.pace.poll_follower(now, self.offset, best.max(self.pace.best()), path),
             Phase::Hold { .. } => self.told && self.pace.poll_fetcher(now),
             _ => false,
         }
@@ -32,14 +32,28 @@ impl Want {
             }
             return None;
         };
-        let others = || answers.iter().filter(|answer| answer.peer != peer);
+        let source = answers.iter().find(|answer| answer.peer == peer);
+        let station = !condition.wired;
+        // A station that a wire feeds leaves it for a wire only: whatever slows it, a way through the air twice is no better.
+        let kept = |answer: &&Answered| !station || answer.wired || source.is_some_and(|source| !source.wired);
+        let others = || answers.iter().filter(|answer| answer.peer != peer).filter(kept);
+        // One that another station feeds takes any wire that is ahead at all.
+        if station && source.is_none_or(|source| !source.wired) {
+            let wires = others().filter(|answer| answer.wired);
+            if let Some(wire) = choose(wires, self.offset, self.attempt, false, &self.avoided, now, random) {
+                return Some(wire.peer);
+            }
+            if self.pace.looks_for_wire() {
+                return None;
+            }
+        }
         let offset = self.offset.saturating_add(self.pace.worth(now));
-        if let Some(better) = choose(others(), offset, self.attempt, &self.avoided, now, random) {
+        if let Some(better) = choose(others(), offset, self.attempt, condition.wired, &self.avoided, now, random) {
             return Some(better.peer);
         }
         // Nobody is far ahead, but the source is crowded: behind the next one ahead that feeds fewer all go faster.
         let active = |answer: &&Answered| answer.standing.active;
-        let crowd = answers.iter().find(|answer| answer.peer == peer).as_ref().map_or(0, active);
+        let crowd = source.as_ref().map_or(0, active);
         let freer =
             |answer: &&Answered| answer.standing.active.saturating_add(1) < crowd && self.is_known_source(answer);
         let open = others().filter(freer).filter(|answer| !self.avoided.contains(now, answer.peer));

@@ -32,6 +32,7 @@ use crate::keys::ContentKeys;
 use crate::limits::{CONTRIBUTORS, REASON_MEMORY, WAIT_WITHOUT_BYTES};
 use crate::time::Instant;
 use pace::Pace;
+pub use pace::Path;
 pub use reason::Reason;
 pub use rival::Rivals;
 pub use source::{Answered, Avoided, SourceEnd, choose};
@@ -94,6 +95,8 @@ pub struct Want {
     followed_from: u64,
     /// A device with a better link is to fetch instead.
     stepping_back: bool,
+    /// When this station first let the wired devices go first.
+    wire_awaited_since: Option<Instant>,
     /// A better fetcher was found; the own client has not heard of it yet.
     yielding: bool,
 }
@@ -127,6 +130,7 @@ impl Want {
             dried: 0,
             followed_from: 0,
             stepping_back: false,
+            wire_awaited_since: None,
             yielding: false,
         }
     }
@@ -207,6 +211,11 @@ impl Want {
     pub fn is_live(&self) -> bool {
         let waits = (self.served || self.yielding) && !self.stepping_back;
         matches!(self.phase, Phase::Follow { .. } | Phase::Hold { .. }) || waits
+    }
+
+    /// Whose bytes come now.
+    pub fn source(&self) -> Option<Ipv4Addr> {
+        if let Phase::Follow { peer, .. } = self.phase { Some(peer) } else { None }
     }
 
     /// Whether this node fetches the content from the internet.

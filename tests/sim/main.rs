@@ -91,16 +91,20 @@ fn scenarios() -> Vec<Scenario> {
             ..PLAIN
         },
         Scenario { name: "leftovers-9", n: 9, kind: Kind::Leftovers, ratio_max: 0.42, slowness_max: 1.60, ..PLAIN },
+        Scenario { name: "isolated-6", n: 6, kind: Kind::Isolated, slowness_max: 1.15, ..PLAIN },
         Scenario {
-            name: "isolated-6",
+            name: "isolated-metered-6",
             n: 6,
-            kind: Kind::Isolated,
+            kind: Kind::IsolatedMetered,
             ratio_max: 1.25,
             slowness_max: 1.15,
             doubles_max: ANY,
             ..PLAIN
         },
-        Scenario { name: "wifi-10", kind: Kind::Wifi, slowness_max: 2.40, ratio_max: 1.05, doubles_max: 20, ..PLAIN },
+        Scenario { name: "wifi-10", kind: Kind::Wifi { wired: 2, air: 150 }, slowness_max: 1.5, ..PLAIN },
+        Scenario { name: "wifi-one-wire-10", kind: Kind::Wifi { wired: 1, air: 150 }, slowness_max: 1.55, ..PLAIN },
+        Scenario { name: "wifi-fast-air-10", kind: Kind::Wifi { wired: 1, air: 600 }, slowness_max: 1.45, ..PLAIN },
+        Scenario { name: "wifi-only-10", kind: Kind::Wifi { wired: 0, air: 150 }, slowness_max: 1.1, ..PLAIN },
         Scenario { name: "metered-10", kind: Kind::Metered, ..PLAIN },
         Scenario { name: "lossy-10", kind: Kind::Lossy, ratio_max: 1.10, slowness_max: 1.50, doubles_max: 30, ..PLAIN },
         Scenario {

@@ -44,8 +44,13 @@ pub enum Kind {
     Leftovers,
     /// Stations that reach only the one wired device.
     Isolated,
-    /// Wi-Fi stations and two wired devices.
-    Wifi,
+    /// The same, and the wired one may not fetch.
+    IsolatedMetered,
+    /// Wired devices, the rest stations of one cell, whose air carries so many Mbit/s.
+    Wifi {
+        wired: usize,
+        air: u64,
+    },
     Metered,
     Lossy,
     /// 30 contents of 3 to 40 MiB.
@@ -100,7 +105,7 @@ pub fn run(scenario: &Scenario, seed: u64) -> Outcome {
     };
     let site = Site {
         uplink: mbit(scenario.uplink),
-        air: mbit(150),
+        air: if let Kind::Wifi { air, .. } = kind { mbit(air) } else { mbit(150) },
         loss: if matches!(kind, Kind::Lossy | Kind::LossyStart) { 0.05 } else { 0.0 },
         duplicates: if matches!(kind, Kind::Rough | Kind::Lossy) { 0.02 } else { 0.0 },
         size_known: kind != Kind::SizeUnknown,
@@ -160,14 +165,15 @@ fn arrange(world: &mut World, kind: Kind, dice: &mut Dice) {
                 node.files[0].part = SIZE / 10 * [6, 3, 0][at % 3];
             }
         }
-        Kind::Isolated => {
+        Kind::Isolated | Kind::IsolatedMetered => {
+            world.nodes[0].may_fetch = kind == Kind::Isolated;
             for node in &mut world.nodes[1..] {
                 node.isolated = true;
                 node.link.wifi = true;
             }
         }
-        Kind::Wifi => {
-            for node in &mut world.nodes[2..] {
+        Kind::Wifi { wired, .. } => {
+            for node in &mut world.nodes[wired..] {
                 node.link.wifi = true;
             }
         }
@@ -244,14 +250,19 @@ fn ideal(world: &World, kind: Kind) -> Us {
         let rate = if world.contents.len() > 1 { world.site.uplink } else { world.site.uplink.min(link) };
         end = end.max(started + span(missing, rate));
     }
-    let mut over_air = 0;
+    let (mut over_air, mut most) = (0, 0);
     for node in honest().filter(|node| node.counted) {
         let lacks: u64 = node.files.iter().zip(&world.contents).map(|(file, content)| content.size - file.part).sum();
         let begins = node.files.iter().map(|file| file.begins_at).min().unwrap_or(0);
         end = end.max(begins + span(lacks, node.link.down.min(node.link.disk)));
         over_air += if node.link.wifi { lacks } else { 0 };
+        most = most.max(lacks);
     }
-    if kind == Kind::Isolated {
+    if honest().all(|node| node.link.wifi) {
+        // What one of them has got from the internet the others get through the air twice.
+        over_air = 2 * over_air - most;
+    }
+    if matches!(kind, Kind::Isolated | Kind::IsolatedMetered) {
         // All of it goes through the one device that they all reach.
         end = end.max(started + span(over_air, world.nodes[0].link.up));
     }

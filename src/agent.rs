@@ -202,8 +202,14 @@ impl Agent {
             wires: !self.wired
                 && now >= self.wires_unwilling_until
                 && self.discovery.peers().routable().any(Peer::may_lead),
+            followed: true,
             crowded: self.discovery.is_crowded(),
         }
+    }
+
+    /// The same, as far as one content goes.
+    fn condition_for(&self, now: Instant, id: PublicId) -> Condition {
+        Condition { followed: self.slots.readers(id) > 0, ..self.condition(now) }
     }
 
     /// The fastest that anything came, in bytes per second, or what the link's driver says.

@@ -50,7 +50,7 @@ impl Agent {
 
     /// A peer proved its standing when it was asked after a [`Hint`]; true when a waiting local request should be polled.
     pub fn handle_standing(&mut self, now: Instant, id: PublicId, peer: Ipv4Addr, standing: Standing) -> bool {
-        let condition = self.condition(now);
+        let condition = self.condition_for(now, id);
         self.want_mut(id).is_some_and(|want| want.handle_standing(now, peer, standing, condition))
     }
 
@@ -76,7 +76,7 @@ impl Agent {
         // There is room now.
         let _ = self.nonces.push_back(*nonce);
         self.discovery.handle_authenticated(now, interface, from);
-        let condition = self.condition(now);
+        let condition = self.condition_for(now, keys.id());
         let heeded = !self.offenders.contains(now, from);
         let woken = match self.want_mut(keys.id()).filter(|_| heeded) {
             Some(want) => want.handle_standing(now, from, *asker, condition),

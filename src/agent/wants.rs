@@ -74,7 +74,7 @@ impl Agent {
     /// What a look round showed (see [`Want::poll_look`]): whom to take the content from instead, if anybody. Take it, then tell
     /// [`Want::handle_moved`]; until one was granted the present source stays. After a refusal call it again with the same answers.
     pub fn handle_look(&mut self, now: Instant, id: PublicId, answers: &[Answered]) -> Option<Ipv4Addr> {
-        let condition = self.condition(now);
+        let condition = self.condition_for(now, id);
         let Self { wants, random, .. } = self;
         wants.iter_mut().find(|want| want.keys().id() == id)?.handle_look(now, answers, condition, random)
     }

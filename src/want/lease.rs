@@ -5,7 +5,7 @@ use core::net::Ipv4Addr;
 use super::{Condition, Phase, Reason, Want};
 use crate::content::{Standing, State};
 use crate::limits::{CLAIM_BEACONS, FETCH_BEACON, HINT_INTERVAL, LEASE_STALL, LOST_LEASE, WAITS_IN_VAIN};
-use crate::rank::{STEP_BYTES, Standpoint, link, steps};
+use crate::rank::{STEP_BYTES, Standpoint, relieves, steps};
 use crate::time::Instant;
 
 impl Want {
@@ -35,11 +35,11 @@ impl Want {
                     standing.available >= self.offset.saturating_add(STEP_BYTES) && standing.attempt >= self.attempt;
                 let better = standing.state == State::Fetching && standing.rank > own && self.rivals.lives(now, peer);
                 // A slow link or the air holds everybody up: whoever has a better one and most of the bytes takes over.
-                let relieves = standing.state == State::Wanting || standing.state == State::Partial;
+                let may_relieve = standing.state == State::Wanting || standing.state == State::Partial;
                 let near =
                     standing.available.saturating_add(STEP_BYTES) >= self.offset && standing.attempt == self.attempt;
                 let relieved =
-                    relieves && near && link(standing.rank) > link(own) && self.told && self.lost_at.is_none();
+                    may_relieve && near && relieves(standing.rank, own) && self.told && self.lost_at.is_none();
                 if relieved {
                     self.lost_at = Some(now);
                 }

@@ -3,6 +3,8 @@
 use core::net::Ipv4Addr;
 
 use super::{Answered, Condition, Path, Phase, SourceEnd, Want, choose};
+use crate::content::State;
+use crate::limits::WAITS_IN_VAIN;
 use crate::random::Random;
 use crate::time::Instant;
 
@@ -30,6 +32,7 @@ impl Want {
             for answer in answers {
                 let _ = self.handle_standing(now, answer.peer, answer.standing, condition);
             }
+            self.yield_to_unheard(now, answers, condition);
             return None;
         };
         let source = answers.iter().find(|answer| answer.peer == peer);
@@ -58,6 +61,22 @@ impl Want {
             |answer: &&Answered| answer.standing.active.saturating_add(1) < crowd && self.is_known_source(answer);
         let open = others().filter(freer).filter(|answer| !self.avoided.contains(now, answer.peer));
         open.min_by_key(|answer| answer.standing.available).map(|next| next.peer)
+    }
+
+    /// A fetcher whom nobody follows, and somebody near it gets more and more: there is another fetcher, out of hearing.
+    fn yield_to_unheard(&mut self, now: Instant, answers: &[Answered], condition: Condition) {
+        let fed = |answer: &&Answered| {
+            let Answered { peer, standing, .. } = answer;
+            standing.state == State::Partial && standing.attempt == self.attempt && self.counts(now, *peer, standing)
+        };
+        let front = answers.iter().filter(fed).max_by_key(|answer| answer.standing.available);
+        let front = front.map(|answer| (answer.peer, answer.standing.available));
+        let before = core::mem::replace(&mut self.fed, front);
+        let grows = front.zip(before).is_some_and(|(now, before)| now.0 == before.0 && now.1 > before.1);
+        if grows && self.is_fetching() && !condition.followed && self.dried < WAITS_IN_VAIN {
+            self.yielding = true;
+            self.enter(now, Phase::Over);
+        }
     }
 
     /// The better source granted the bytes, or refused them.

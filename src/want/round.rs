@@ -6,7 +6,7 @@ use super::{Answered, Condition, Phase, Reason, Round, Want, choose};
 use crate::content::State;
 use crate::limits::{CROWD_CLAIM, QUEUE_PATIENCE, QUEUE_STEP, WAIT_JITTER, WAIT_ROUND, WIRE_PATIENCE};
 use crate::random::Random;
-use crate::rank::link;
+use crate::rank::relieves;
 use crate::time::{Duration, Instant};
 
 impl Want {
@@ -75,7 +75,7 @@ impl Want {
         // A source that is only avoided for a moment is worth waiting for.
         let resting = answers().any(|answer| answer.is_source(self.offset, self.attempt)) && self.trouble_is_brief();
         // Those for whom this device stepped back still have to notice.
-        let heirs = |answer: &Answered| link(answer.standing.rank) > link(own) && answer.standing.state != State::Idle;
+        let heirs = |answer: &Answered| relieves(answer.standing.rank, own) && answer.standing.state != State::Idle;
         let stepping_back = self.stepping_back && answers().any(heirs);
         // Whoever may not fetch for the others gives those who may the time to ask, while anybody is there at all.
         let waiting_for_others = !condition.may_fetch && (self.rivals.any(now) || round.silent < round.asked);

@@ -54,6 +54,8 @@ pub struct Condition {
     pub fetching: u8,
     /// Wired devices are there that may fetch; does not matter to one of them.
     pub wires: bool,
+    /// Somebody takes this content from it.
+    pub followed: bool,
     /// There are more devices than it can know.
     pub crowded: bool,
 }

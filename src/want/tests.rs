@@ -10,8 +10,16 @@ mod air;
 mod crowd;
 
 const START: Instant = Instant::from_micros(1_000_000);
-const HERE: Condition =
-    Condition { starved: false, may_fetch: true, wired: true, speed: 23, fetching: 0, wires: false, crowded: false };
+const HERE: Condition = Condition {
+    starved: false,
+    may_fetch: true,
+    wired: true,
+    speed: 23,
+    fetching: 0,
+    wires: false,
+    followed: true,
+    crowded: false,
+};
 /// The best link and tie-break that a device without a byte can have.
 const BEST: Rank = Rank([1, 1, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255]);
 const WORST: Rank = Rank([0; 16]);

@@ -19,6 +19,7 @@ impl Driver {
             speed: 0,
             fetching: 0,
             wires: false,
+            followed: true,
             crowded: false,
         };
         self.agent.want(id).map_or(0, |want| want.standing(self.now, None, condition).available)

@@ -74,3 +74,21 @@ fn a_station_that_a_wire_feeds_leaves_it_for_a_wire_only() {
     let wire = says(4, State::Complete, 1 << 30, WORST);
     assert_eq!(want.handle_look(now, &[source, station, wire], STATION, random), Some(peer(4)));
 }
+
+#[test]
+fn a_fetcher_whom_nobody_follows_yields_when_somebody_near_it_is_fed_out_of_its_hearing() {
+    let fed = |available| [says(2, State::Partial, available, WORST)];
+    let unfollowed = Condition { followed: false, ..HERE };
+    let mut now = START;
+    let mut looks = |condition, lengths: [u64; 3]| {
+        let mut want = fetching_want();
+        for available in lengths {
+            now = now + Duration::from_secs(1);
+            want.handle_look(now, &fed(available), condition, &mut Random::from_seed([1; 16]));
+        }
+        want.is_fetching()
+    };
+    assert!(!looks(unfollowed, [10, 20, 30]));
+    assert!(looks(unfollowed, [10, 10, 10]), "what a power cut left does not grow");
+    assert!(looks(HERE, [10, 20, 30]), "its own followers get more, too");
+}

@@ -198,7 +198,8 @@ pub const MOVE_GAP: Duration = Duration::from_millis(300);
 pub const LAG_BELOW_PERCENT: u32 = 92;
 /// See [`LAG_BELOW_PERCENT`]; a long chain is as far behind and no slower.
 pub const LAG_GAP: Duration = Duration::from_secs(1);
-/// A new source is judged after this. Looks that bring nothing double it ...
+/// A new source is judged after this. Looks that bring nothing lengthen it by half: the end of a chain has room for one of those who
+/// wait behind a slow device, then the new end for the next ...
 pub const LOOK_AFTER: Duration = Duration::from_millis(600);
 /// ... up to this.
 pub const LOOK_MAX: Duration = Duration::from_secs(8);

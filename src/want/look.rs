@@ -4,7 +4,7 @@ use core::net::Ipv4Addr;
 
 use super::{Answered, Condition, Path, Phase, SourceEnd, Want, choose};
 use crate::content::State;
-use crate::limits::WAITS_IN_VAIN;
+use crate::limits::{PEERS, WAITS_IN_VAIN};
 use crate::random::Random;
 use crate::time::Instant;
 
@@ -13,11 +13,15 @@ impl Want {
     /// [`Want::handle_look`](super::Want::handle_look). A follower looks when it is much slower than the front, or than `best`; a fetcher looks for another
     /// one that it did not hear.
     pub fn poll_look(&mut self, now: Instant, best: u64, path: Path) -> bool {
-        match self.phase {
+        let due = match self.phase {
             Phase::Follow { .. } => self.pace.poll_follower(now, self.offset, best.max(self.pace.best()), path),
             Phase::Hold { .. } => self.told && self.pace.poll_fetcher(now),
             _ => false,
+        };
+        if due {
+            self.tried = 0;
         }
+        due
     }
 
     /// What the look showed: whom to follow instead, if anybody. After a refusal the same answers show the next one.
@@ -35,11 +39,26 @@ impl Want {
             self.yield_to_unheard(now, answers, condition);
             return None;
         };
+        let better = self.better(now, peer, answers, condition, random)?;
+        self.tried |= bit(answers, better);
+        Some(better)
+    }
+
+    /// Whom to follow instead of `peer`, of those that were not asked in this look.
+    fn better(
+        &self,
+        now: Instant,
+        peer: Ipv4Addr,
+        answers: &[Answered],
+        condition: Condition,
+        random: &mut Random,
+    ) -> Option<Ipv4Addr> {
         let source = answers.iter().find(|answer| answer.peer == peer);
         let station = !condition.wired;
         // A station that a wire feeds leaves it for a wire only: whatever slows it, a way through the air twice is no better.
         let kept = |answer: &&Answered| !station || answer.wired || source.is_some_and(|source| !source.wired);
-        let others = || answers.iter().filter(|answer| answer.peer != peer).filter(kept);
+        let fresh = |answer: &&Answered| answer.peer != peer && self.tried & bit(answers, answer.peer) == 0;
+        let others = || answers.iter().filter(fresh).filter(kept);
         // One that another station feeds takes any wire that is ahead at all.
         if station && source.is_none_or(|source| !source.wired) {
             let wires = others().filter(|answer| answer.wired);
@@ -87,7 +106,8 @@ impl Want {
                 self.avoided.handle_end(now, peer, SourceEnd::Slow);
                 self.enter(now, Phase::Follow { peer: to, alternative: true });
             }
-            Err(SourceEnd::Busy) => self.avoided.handle_end(now, to, SourceEnd::Slow),
+            // It may have room at the next look; there are more of them than can be avoided.
+            Err(SourceEnd::Busy) => {}
             Err(end) => self.avoided.handle_end(now, to, end),
         }
     }
@@ -97,3 +117,11 @@ impl Want {
         self.pace.best()
     }
 }
+
+/// The place of a device's answer as a bit; there are no more answers than peers.
+fn bit(answers: &[Answered], peer: Ipv4Addr) -> u128 {
+    let place = answers.iter().position(|answer| answer.peer == peer);
+    place.and_then(|place| 1_u128.checked_shl(u32::try_from(place).ok()?)).unwrap_or(0)
+}
+
+const _: () = assert!(PEERS <= u128::BITS as usize);

@@ -97,6 +97,8 @@ pub struct Want {
     stepping_back: bool,
     /// When this station first let the wired devices go first.
     wire_awaited_since: Option<Instant>,
+    /// Answers of the present look, by their place, whose devices were asked already.
+    tried: u128,
     /// At the last look of a fetcher: who is furthest without fetching, and how far.
     fed: Option<(Ipv4Addr, u64)>,
     /// A better fetcher was found; the own client has not heard of it yet.
@@ -133,6 +135,7 @@ impl Want {
             followed_from: 0,
             stepping_back: false,
             wire_awaited_since: None,
+            tried: 0,
             fed: None,
             yielding: false,
         }

@@ -97,7 +97,7 @@ impl Pace {
         self.for_wire = !slow;
         if slow || path == Path::Air {
             self.look_at = now + self.pause;
-            self.pause = (self.pause * 2).min(LOOK_MAX);
+            self.pause = (self.pause * 3 / 2).min(LOOK_MAX);
             return true;
         }
         self.look_at = now + RATE_WINDOW;

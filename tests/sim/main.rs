@@ -143,7 +143,15 @@ fn scenarios() -> Vec<Scenario> {
         Scenario { name: "apart-5", n: 5, kind: Kind::Apart, ratio_max: 5.0, slowness_max: 1.02, ..PLAIN },
         Scenario { name: "thirty-files-10", weight: 3, kind: Kind::ManyFiles, slots_max: 10, ..PLAIN },
         Scenario { name: "busy-20", n: 20, kind: Kind::Busy, slowness_max: 1.20, ..PLAIN },
-        Scenario { name: "rough-10", kind: Kind::Rough, ratio_max: 1.10, slowness_max: 1.35, gap_max: 7 * S, ..PLAIN },
+        Scenario {
+            name: "rough-10",
+            kind: Kind::Rough,
+            ratio_max: 1.10,
+            slowness_max: 1.35,
+            gap_max: 7 * S,
+            first_max: 7 * S,
+            ..PLAIN
+        },
         Scenario {
             name: "split-10",
             kind: Kind::Split,

@@ -163,6 +163,8 @@ pub struct Look {
     pub serial: u32,
     pub pending: Vec<(usize, Asker)>,
     pub answers: Vec<Answered>,
+    /// No take after this.
+    pub until: Us,
 }
 
 /// One content on one device.

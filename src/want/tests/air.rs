@@ -92,3 +92,25 @@ fn a_fetcher_whom_nobody_follows_yields_when_somebody_near_it_is_fed_out_of_its_
     assert!(looks(unfollowed, [10, 10, 10]), "what a power cut left does not grow");
     assert!(looks(HERE, [10, 20, 30]), "its own followers get more, too");
 }
+
+#[test]
+fn a_look_asks_every_device_once_however_many_refuse() {
+    let source = says(100, State::Partial, 1, WORST);
+    let mut want = want();
+    assert!(matches!(round(&mut want, START, &[source]), Step::Follow { .. }));
+    let now = START + LOOK_AFTER;
+    let answers: std::vec::Vec<Answered> =
+        (0..50).map(|last| says(last, State::Complete, 1 << 30, WORST)).chain([source]).collect();
+    for _ in 0..2 {
+        let now = now + LOOK_AFTER;
+        assert!(
+            want.poll_look(now, 12_500_000, Path::Wire) || want.poll_look(now + LOOK_AFTER, 12_500_000, Path::Wire)
+        );
+        let mut asked = std::collections::BTreeSet::new();
+        while let Some(peer) = want.handle_look(now, &answers, HERE, &mut Random::from_seed([1; 16])) {
+            assert!(asked.insert(peer), "{peer} again");
+            want.handle_moved(now, peer, Err(SourceEnd::Busy));
+        }
+        assert_eq!(asked.len(), 50);
+    }
+}

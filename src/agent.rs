@@ -15,6 +15,7 @@ use crate::discovery::{Discovery, InterfaceUp, To};
 use crate::limits::{DATAGRAM_BYTES, LINK_UP_PROBES, NONCES_REMEMBERED, QUERY_TIMEOUT, STARVED, STARVED_MEMORY, WANTS};
 use crate::offenders::Offenders;
 pub use crate::peer::IfIndex;
+use crate::peer::Peer;
 use crate::random::Random;
 use crate::slots::Slots;
 use crate::time::{Instant, Timestamp};
@@ -60,6 +61,8 @@ pub struct Agent {
     link_rate: u64,
     /// By then whoever is there has answered the first probes.
     settled_at: Instant,
+    /// No wired device took a content from this station lately.
+    wires_unwilling_until: Instant,
 }
 
 /// A datagram to send now, to the agent's port.
@@ -89,6 +92,7 @@ impl Agent {
             wired: true,
             link_rate: 0,
             settled_at: Instant::ZERO,
+            wires_unwilling_until: Instant::ZERO,
             random,
         }
     }
@@ -195,7 +199,17 @@ impl Agent {
             wired: self.wired,
             speed: crate::rank::speed(self.link_rate),
             fetching: u8::try_from(fetching).unwrap_or(u8::MAX),
+            wires: !self.wired
+                && now >= self.wires_unwilling_until
+                && self.discovery.peers().routable().any(Peer::may_lead),
+            followed: true,
+            crowded: self.discovery.is_crowded(),
         }
+    }
+
+    /// The same, as far as one content goes.
+    fn condition_for(&self, now: Instant, id: PublicId) -> Condition {
+        Condition { followed: self.slots.readers(id) > 0, ..self.condition(now) }
     }
 
     /// The fastest that anything came, in bytes per second, or what the link's driver says.

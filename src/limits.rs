@@ -182,6 +182,8 @@ pub const RATE_WINDOW: Duration = Duration::from_millis(250);
 pub const FAST_LINK: u64 = 12_500_000;
 /// A source takes another follower while its upload is below this part of the best rate that its link has shown (design section 7).
 pub const ADMIT_BELOW_PERCENT: u32 = 55;
+/// A wire that carries this part of its best rate is full, also for Wi-Fi stations, which are better fed by it than by each other.
+pub const FULL_PERCENT: u32 = 90;
 /// Who finds every source fed to its speed asks again after this for each better placed device that waits, too: about
 /// what one more link of a chain takes to have bytes to give.
 pub const QUEUE_STEP: Duration = Duration::from_millis(25);
@@ -196,18 +198,27 @@ pub const MOVE_GAP: Duration = Duration::from_millis(300);
 pub const LAG_BELOW_PERCENT: u32 = 92;
 /// See [`LAG_BELOW_PERCENT`]; a long chain is as far behind and no slower.
 pub const LAG_GAP: Duration = Duration::from_secs(1);
-/// A new source is judged after this. Looks that bring nothing double it ...
+/// A new source is judged after this. Looks that bring nothing lengthen it by half: the end of a chain has room for one of those who
+/// wait behind a slow device, then the new end for the next ...
 pub const LOOK_AFTER: Duration = Duration::from_millis(600);
 /// ... up to this.
 pub const LOOK_MAX: Duration = Duration::from_secs(8);
 /// A fetcher looks round this often, so that two that do not hear each other's announcements still merge.
 pub const FETCHER_LOOK: Duration = Duration::from_secs(1);
+/// A Wi-Fi station lets a wired device go first for so long: a sync file reaches the devices of a site within it, and what a station
+/// leads crosses the air twice for each of the others.
+pub const WIRE_PATIENCE: Duration = Duration::from_secs(2);
+/// Where no wired device came, stations do not wait for one again for so long.
+pub const WIRES_UNWILLING: Duration = Duration::from_secs(600);
 /// Between two announcements of a fetch (design section 7).
 pub const FETCH_BEACON: Duration = Duration::from_millis(250);
 /// Between two queries about what was announced of one content, so that recorded announcements cost little.
 pub const HINT_INTERVAL: Duration = Duration::from_millis(150);
 /// After a claim: three quick announcements, so that one lost datagram does not hide it.
 pub const CLAIM_BEACONS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(60)];
+/// Where there are more devices than one can ask, a claim is held out for so long before the second round: everybody who claims or
+/// fetches has announced it again by then.
+pub const CROWD_CLAIM: Duration = Duration::from_millis(300);
 /// Who lost a lease ranks last for this long.
 pub const LOST_LEASE: Duration = Duration::from_secs(600);
 /// Devices remembered per content that also want or fetch it: the best placed are enough to decide.

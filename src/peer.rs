@@ -98,6 +98,11 @@ impl Peer {
         self.state >= PeerState::Probed
     }
 
+    /// Whether it says that it is wired and might fetch for the site.
+    pub fn may_lead(&self) -> bool {
+        self.flags.wired && !self.flags.metered && !self.flags.starved
+    }
+
     /// The least round trip among the last samples.
     pub fn delay(&self) -> Option<Duration> {
         self.clock.delay()

@@ -52,9 +52,15 @@ pub fn steps(rank: Rank) -> u32 {
 }
 
 /// Class and speed of the link of the node of this rank.
-pub fn link(rank: Rank) -> u8 {
+fn link(rank: Rank) -> u8 {
     let Rank([_, _, _, _, _, _, link, ..]) = rank;
     link
+}
+
+/// Whether the node of `rank` has a better link than that of `other` and could use it for the site.
+pub fn relieves(rank: Rank, other: Rank) -> bool {
+    let Rank([rested, may_fetch, ..]) = rank;
+    rested == 1 && may_fetch == 1 && link(rank) > link(other)
 }
 
 /// Less than this ahead decides nothing.
@@ -94,7 +100,10 @@ mod tests {
     fn a_slow_link_is_told_from_a_fast_one_and_an_unknown_one_is_not() {
         assert!(speed(1_250_000) < speed(12_500_000));
         assert_eq!([speed(0), speed(125_000_000)], [speed(12_500_000); 2]);
-        assert!(link(PLAIN.rank()) > link(Standpoint { wired: false, ..PLAIN }.rank()));
+        let station = Standpoint { wired: false, ..PLAIN }.rank();
+        assert!(relieves(PLAIN.rank(), station) && !relieves(station, PLAIN.rank()));
+        assert!(!relieves(Standpoint { may_fetch: false, ..PLAIN }.rank(), station), "a wire that may not fetch");
+        assert!(!relieves(Standpoint { starved: true, ..PLAIN }.rank(), station));
     }
 
     #[test]

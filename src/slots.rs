@@ -7,7 +7,7 @@
 use core::net::Ipv4Addr;
 
 use crate::content::PublicId;
-use crate::limits::{ADMIT_BELOW_PERCENT, RATE_WINDOW, READER_STALL, SLOT_DISPLACED_AFTER, SLOTS, SLOTS_PER_ADDRESS};
+use crate::limits::{RATE_WINDOW, READER_STALL, SLOT_DISPLACED_AFTER, SLOTS, SLOTS_PER_ADDRESS};
 use crate::rate::Meter;
 use crate::time::{Duration, Instant};
 
@@ -91,13 +91,13 @@ impl Slots {
 
     /// Whether one more reader of `id` would find bandwidth, on a link that has been seen to carry `best` bytes per second. While a
     /// content is wanted by many, each source feeds few, so that every link carries the file about once: a pipeline. The first reader of a
-    /// content always finds room; another one when the upload is well below the link's speed, and when the last one has
+    /// content always finds room; another one when the upload is below `percent` of the link's speed, and when the last one has
     /// had time to show what it takes.
-    pub fn has_bandwidth(&self, now: Instant, id: PublicId, best: u64) -> bool {
+    pub fn has_bandwidth(&self, now: Instant, id: PublicId, best: u64, percent: u32) -> bool {
         let settled = self.slots.iter().flatten().all(|slot| now.since(slot.admitted_at) >= RATE_WINDOW * 2);
         let rate = u128::from(self.upload.rate(now));
         let best = u128::from(best.max(self.upload.best()));
-        self.readers(id) == 0 || settled && rate * 100 < best * u128::from(ADMIT_BELOW_PERCENT)
+        self.readers(id) == 0 || settled && rate * 100 < best * u128::from(percent)
     }
 
     /// The reader took `bytes` more.
@@ -143,6 +143,7 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::ADMIT_BELOW_PERCENT;
     use std::vec::Vec;
 
     const ID: PublicId = PublicId([1; 16]);
@@ -173,7 +174,7 @@ mod tests {
     fn a_second_reader_finds_bandwidth_only_when_the_first_leaves_some() {
         let mut slots = Slots::default();
         let mut now = Instant::from_micros(9_000_000);
-        assert!(slots.has_bandwidth(now, ID, 10_000_000));
+        assert!(slots.has_bandwidth(now, ID, 10_000_000, ADMIT_BELOW_PERCENT));
         let first = granted(slots.admit(now, address(1), ID));
         let mut carries = |slots: &mut Slots, rate: u64| {
             for _ in 0..100 {
@@ -182,13 +183,19 @@ mod tests {
             }
             now
         };
-        assert!(!slots.has_bandwidth(Instant::from_micros(9_000_000), ID, 10_000_000), "not yet known");
+        assert!(
+            !slots.has_bandwidth(Instant::from_micros(9_000_000), ID, 10_000_000, ADMIT_BELOW_PERCENT),
+            "not yet known"
+        );
         let at = carries(&mut slots, 4_000_000);
-        assert!(slots.has_bandwidth(at, ID, 10_000_000));
-        assert!(!slots.has_bandwidth(at, ID, 0), "the best that was seen");
+        assert!(slots.has_bandwidth(at, ID, 10_000_000, ADMIT_BELOW_PERCENT));
+        assert!(!slots.has_bandwidth(at, ID, 0, ADMIT_BELOW_PERCENT), "the best that was seen");
         let at = carries(&mut slots, 9_000_000);
-        assert!(!slots.has_bandwidth(at, ID, 10_000_000));
-        assert!(slots.has_bandwidth(at, PublicId([2; 16]), 10_000_000), "another content has its own chain");
+        assert!(!slots.has_bandwidth(at, ID, 10_000_000, ADMIT_BELOW_PERCENT));
+        assert!(
+            slots.has_bandwidth(at, PublicId([2; 16]), 10_000_000, ADMIT_BELOW_PERCENT),
+            "another content has its own chain"
+        );
     }
 
     #[test]

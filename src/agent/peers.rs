@@ -8,7 +8,7 @@ use crate::discovery::Heard;
 use crate::exchange::{Answer, PeerRequest};
 use crate::handshake::{Answerer, Asker};
 use crate::keys::ContentKeys;
-use crate::limits::{QUERY_TIMEOUT, RETRY_AFTER};
+use crate::limits::{ADMIT_BELOW_PERCENT, FULL_PERCENT, QUERY_TIMEOUT, RETRY_AFTER};
 use crate::slots::Admission;
 use crate::time::{Duration, Instant, Timestamp};
 use crate::wire::Announce;
@@ -50,7 +50,7 @@ impl Agent {
 
     /// A peer proved its standing when it was asked after a [`Hint`]; true when a waiting local request should be polled.
     pub fn handle_standing(&mut self, now: Instant, id: PublicId, peer: Ipv4Addr, standing: Standing) -> bool {
-        let condition = self.condition(now);
+        let condition = self.condition_for(now, id);
         self.want_mut(id).is_some_and(|want| want.handle_standing(now, peer, standing, condition))
     }
 
@@ -76,7 +76,7 @@ impl Agent {
         // There is room now.
         let _ = self.nonces.push_back(*nonce);
         self.discovery.handle_authenticated(now, interface, from);
-        let condition = self.condition(now);
+        let condition = self.condition_for(now, keys.id());
         let heeded = !self.offenders.contains(now, from);
         let woken = match self.want_mut(keys.id()).filter(|_| heeded) {
             Some(want) => want.handle_standing(now, from, *asker, condition),
@@ -112,10 +112,18 @@ impl Agent {
             return Admission::NotAhead;
         }
         let best = self.best_rate();
-        if alternative && !self.slots.has_bandwidth(now, id, best) {
+        // What another station would send it crosses the air twice: better from here, as long as the wire has room.
+        let station = self.wired && self.is_station(address);
+        let percent = if station { FULL_PERCENT } else { ADMIT_BELOW_PERCENT };
+        if alternative && !self.slots.has_bandwidth(now, id, best, percent) {
             return Admission::Full { retry_after: RETRY_AFTER };
         }
         self.slots.admit(now, address, id)
+    }
+
+    /// Whether this peer says that it is a Wi-Fi station.
+    pub(super) fn is_station(&self, peer: Ipv4Addr) -> bool {
+        self.discovery.peers().iter().any(|known| known.addr == peer && !known.flags.wired)
     }
 
     /// How long to wait for this peer's answer.

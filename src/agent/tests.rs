@@ -2,7 +2,8 @@ use super::*;
 use crate::content::ContentMd5;
 use crate::exchange::PeerRequest;
 use crate::keys::{ContentKeys, DomainKey};
-use crate::limits::OFFENCES;
+use crate::limits::{OFFENCES, WIRE_PATIENCE, WIRES_UNWILLING};
+use crate::slots::Admission;
 use crate::time::Duration;
 use crate::want::{Round, SourceEnd, Step};
 use std::boxed::Box;
@@ -118,4 +119,62 @@ fn a_late_timer_makes_the_device_rank_last_for_a_while() {
     assert!(a.standing(NOW, keys().id(), Held::Nothing).rank < rested);
     let later = NOW + STARVED_MEMORY;
     assert_eq!(a.standing(later, keys().id(), Held::Nothing).rank, rested);
+}
+
+/// A at address A and B at B find each other.
+fn meet(a: &mut Agent, b: &mut Agent) {
+    for turn in 0..8 {
+        let (sender, receiver, address) = if turn % 2 == 0 { (&mut *a, &mut *b, A) } else { (&mut *b, &mut *a, B) };
+        sender.handle_timeout(NOW, Timestamp::default(), Instant::ZERO);
+        while let Some(transmit) = sender.poll_transmit(NOW, Timestamp::default()) {
+            receiver.handle_datagram(NOW, Timestamp::default(), LINK, address, &transmit.bytes);
+        }
+    }
+}
+
+/// What A, a wired device with all of a content, says to a reader behind `wired` while it uploads at `percent` of its link's speed.
+fn admission(wired: bool, percent: u64) -> Admission {
+    let mut a = node(1, A);
+    let rate = 10_000_000;
+    a.set_link_rate(rate);
+    let mut b = Box::new(Agent::new("test", Random::from_seed([2; 16])));
+    b.handle_interface_up(NOW, LINK, B, 24, wired);
+    meet(&mut a, &mut b);
+    let other = Ipv4Addr::new(10, 0, 0, 3);
+    let Admission::Granted(slot) = a.admit(NOW, other, keys().id(), (0, true), Held::Complete(1 << 30)) else {
+        panic!()
+    };
+    let mut now = NOW;
+    for _ in 0..50 {
+        now = now + Duration::from_millis(20);
+        a.slots.handle_progress(now, slot, rate / 50 * percent / 100);
+    }
+    a.admit(now, B, keys().id(), (0, true), Held::Complete(1 << 30))
+}
+
+#[test]
+fn a_wire_that_is_not_full_takes_one_more_station_and_no_wired_reader_that_can_go_elsewhere() {
+    assert!(matches!(admission(false, 75), Admission::Granted(_)));
+    assert!(matches!(admission(true, 75), Admission::Full { .. }));
+    assert!(matches!(admission(true, 40), Admission::Granted(_)));
+    assert!(matches!(admission(false, 95), Admission::Full { .. }));
+}
+
+#[test]
+fn a_station_that_waited_in_vain_for_a_wire_does_not_wait_for_one_again_soon() {
+    let mut a = Box::new(Agent::new("test", Random::from_seed([1; 16])));
+    a.handle_interface_up(NOW, LINK, A, 24, false);
+    meet(&mut a, &mut node(2, B));
+    assert!(a.condition(NOW).wires);
+    a.handle_request(NOW, keys(), 0, None).expect("room");
+    let mut now = NOW;
+    while a.standing(now, keys().id(), Held::Nothing).state == State::Wanting {
+        match a.poll_want(now, keys().id()) {
+            Some(Step::Query) => a.handle_round(now, keys().id(), Round { asked: 1, silent: 0 }, &[]),
+            Some(Step::Wait { until }) => now = until,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(now >= NOW + WIRE_PATIENCE);
+    assert!(!a.condition(now).wires && a.condition(now + WIRES_UNWILLING).wires);
 }

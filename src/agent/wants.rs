@@ -5,8 +5,9 @@ use core::net::Ipv4Addr;
 use super::{Agent, Refused};
 use crate::content::PublicId;
 use crate::keys::ContentKeys;
+use crate::limits::WIRES_UNWILLING;
 use crate::time::{Duration, Instant};
-use crate::want::{Answered, Reason, Round, SourceEnd, Step, Want};
+use crate::want::{Answered, Path, Reason, Round, SourceEnd, Step, Want};
 
 impl Agent {
     /// The local client asks for the content of `keys` from byte `offset` on.
@@ -52,20 +53,28 @@ impl Agent {
         let Self { wants, random, .. } = self;
         if let Some(want) = wants.iter_mut().find(|want| want.keys().id() == id) {
             want.handle_round(now, round, answers, condition, random);
+            if want.waited_in_vain_for_wire(now) {
+                self.wires_unwilling_until = now + WIRES_UNWILLING;
+            }
         }
     }
 
     /// Whether to look round for a better source of a followed content, or for another fetcher of a fetched one; to be
     /// asked after every record and heartbeat, and every [`crate::limits::FETCH_BEACON`] while fetching.
     pub fn poll_look(&mut self, now: Instant, id: PublicId) -> bool {
-        let (best, wired) = (self.best_rate(), self.wired);
-        self.want_mut(id).is_some_and(|want| want.poll_look(now, best, wired))
+        let best = self.best_rate();
+        let path = match self.want(id).and_then(Want::source) {
+            _ if self.wired => Path::Wire,
+            Some(source) if self.is_station(source) => Path::Air,
+            _ => Path::WireToAir,
+        };
+        self.want_mut(id).is_some_and(|want| want.poll_look(now, best, path))
     }
 
     /// What a look round showed (see [`Want::poll_look`]): whom to take the content from instead, if anybody. Take it, then tell
     /// [`Want::handle_moved`]; until one was granted the present source stays. After a refusal call it again with the same answers.
     pub fn handle_look(&mut self, now: Instant, id: PublicId, answers: &[Answered]) -> Option<Ipv4Addr> {
-        let condition = self.condition(now);
+        let condition = self.condition_for(now, id);
         let Self { wants, random, .. } = self;
         wants.iter_mut().find(|want| want.keys().id() == id)?.handle_look(now, answers, condition, random)
     }

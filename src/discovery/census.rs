@@ -52,10 +52,12 @@ impl Census {
 
     /// The greatest distance of a stranger that is a neighbour: with few nodes any.
     pub(super) fn neighbourhood(&self) -> u64 {
-        match self.nodes() {
-            nodes if nodes > limits::CROWD => u64::MAX / u64::from(nodes) * u64::from(limits::NEIGHBOURS),
-            _ => u64::MAX,
-        }
+        if self.is_crowded() { u64::MAX / u64::from(self.nodes()) * u64::from(limits::NEIGHBOURS) } else { u64::MAX }
+    }
+
+    /// Whether there are too many for everybody to know everybody.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.nodes() > limits::CROWD
     }
 }
 

@@ -263,6 +263,11 @@ impl Discovery {
         ClockReport::combine(nodes.filter_map(|(_, peer)| peer.estimate(now)))
     }
 
+    /// Whether there are more nodes on the links than this one knows.
+    pub fn is_crowded(&self) -> bool {
+        self.census.is_crowded()
+    }
+
     /// What was sent, accepted and dropped.
     pub fn counters(&self) -> &Counters {
         &self.counters

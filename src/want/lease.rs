@@ -5,7 +5,7 @@ use core::net::Ipv4Addr;
 use super::{Condition, Phase, Reason, Want};
 use crate::content::{Standing, State};
 use crate::limits::{CLAIM_BEACONS, FETCH_BEACON, HINT_INTERVAL, LEASE_STALL, LOST_LEASE, WAITS_IN_VAIN};
-use crate::rank::{STEP_BYTES, Standpoint, link, steps};
+use crate::rank::{STEP_BYTES, Standpoint, relieves, steps};
 use crate::time::Instant;
 
 impl Want {
@@ -23,7 +23,9 @@ impl Want {
         let own = self.standing(now, None, condition).rank;
         match self.phase {
             // Somebody moves: look who can be followed.
-            Phase::Wait { .. } if standing.state == State::Fetching && standing.available > self.offset => {
+            Phase::Wait { .. } | Phase::Claim { .. }
+                if standing.state == State::Fetching && standing.available > self.offset =>
+            {
                 self.enter(now, Phase::Ask);
                 true
             }
@@ -33,11 +35,11 @@ impl Want {
                     standing.available >= self.offset.saturating_add(STEP_BYTES) && standing.attempt >= self.attempt;
                 let better = standing.state == State::Fetching && standing.rank > own && self.rivals.lives(now, peer);
                 // A slow link or the air holds everybody up: whoever has a better one and most of the bytes takes over.
-                let relieves = standing.state == State::Wanting || standing.state == State::Partial;
+                let may_relieve = standing.state == State::Wanting || standing.state == State::Partial;
                 let near =
                     standing.available.saturating_add(STEP_BYTES) >= self.offset && standing.attempt == self.attempt;
                 let relieved =
-                    relieves && near && link(standing.rank) > link(own) && self.told && self.lost_at.is_none();
+                    may_relieve && near && relieves(standing.rank, own) && self.told && self.lost_at.is_none();
                 if relieved {
                     self.lost_at = Some(now);
                 }
@@ -60,7 +62,9 @@ impl Want {
         }
         let matters = match self.phase {
             Phase::Wait { .. } => standing.available > self.offset || standing.state != State::Fetching,
-            Phase::Claim | Phase::Claimed | Phase::Hold { .. } => true,
+            Phase::Claim { .. } | Phase::Claimed | Phase::Hold { .. } => true,
+            // Its client has not heard yet that it is to follow, and will have to know whom.
+            Phase::Over => self.yielding,
             _ => false,
         };
         let due = matters && now >= self.hint_due_at;
@@ -118,14 +122,14 @@ impl Want {
     pub fn poll_timeout(&self) -> Instant {
         match self.phase {
             Phase::Hold { moved_at } => self.announce_at.min(moved_at + LEASE_STALL),
-            Phase::Claim | Phase::Claimed => self.announce_at,
+            Phase::Claim { .. } | Phase::Claimed => self.announce_at,
             _ => Instant::FAR,
         }
     }
 
     /// What to broadcast now, if anything is due.
     pub fn poll_announce(&mut self, now: Instant, condition: Condition) -> Option<Standing> {
-        let claiming = matches!(self.phase, Phase::Claim | Phase::Claimed);
+        let claiming = matches!(self.phase, Phase::Claim { .. } | Phase::Claimed);
         if now < self.announce_at || !(claiming || matches!(self.phase, Phase::Hold { .. })) {
             return None;
         }
@@ -140,7 +144,7 @@ impl Want {
         let available = held.unwrap_or(self.offset);
         let state = match self.phase {
             Phase::Ask | Phase::Asked | Phase::Wait { .. } => State::Wanting,
-            Phase::Claim | Phase::Claimed => State::Claiming,
+            Phase::Claim { .. } | Phase::Claimed => State::Claiming,
             Phase::Hold { .. } => State::Fetching,
             Phase::Follow { .. } | Phase::Over if available > 0 => State::Partial,
             Phase::Follow { .. } | Phase::Over => State::Idle,

@@ -2,7 +2,9 @@
 
 use core::net::Ipv4Addr;
 
-use super::{Answered, Condition, Phase, SourceEnd, Want, choose};
+use super::{Answered, Condition, Path, Phase, SourceEnd, Want, choose};
+use crate::content::State;
+use crate::limits::{PEERS, WAITS_IN_VAIN};
 use crate::random::Random;
 use crate::time::Instant;
 
@@ -10,12 +12,16 @@ impl Want {
     /// While a source is followed or the lease is held: whether to ask every peer now and hand the answers to
     /// [`Want::handle_look`](super::Want::handle_look). A follower looks when it is much slower than the front, or than `best`; a fetcher looks for another
     /// one that it did not hear.
-    pub fn poll_look(&mut self, now: Instant, best: u64, wired: bool) -> bool {
-        match self.phase {
-            Phase::Follow { .. } => self.pace.poll_follower(now, self.offset, best.max(self.pace.best()), wired),
+    pub fn poll_look(&mut self, now: Instant, best: u64, path: Path) -> bool {
+        let due = match self.phase {
+            Phase::Follow { .. } => self.pace.poll_follower(now, self.offset, best.max(self.pace.best()), path),
             Phase::Hold { .. } => self.told && self.pace.poll_fetcher(now),
             _ => false,
+        };
+        if due {
+            self.tried = 0;
         }
+        due
     }
 
     /// What the look showed: whom to follow instead, if anybody. After a refusal the same answers show the next one.
@@ -30,20 +36,66 @@ impl Want {
             for answer in answers {
                 let _ = self.handle_standing(now, answer.peer, answer.standing, condition);
             }
+            self.yield_to_unheard(now, answers, condition);
             return None;
         };
-        let others = || answers.iter().filter(|answer| answer.peer != peer);
+        let better = self.better(now, peer, answers, condition, random)?;
+        self.tried |= bit(answers, better);
+        Some(better)
+    }
+
+    /// Whom to follow instead of `peer`, of those that were not asked in this look.
+    fn better(
+        &self,
+        now: Instant,
+        peer: Ipv4Addr,
+        answers: &[Answered],
+        condition: Condition,
+        random: &mut Random,
+    ) -> Option<Ipv4Addr> {
+        let source = answers.iter().find(|answer| answer.peer == peer);
+        let station = !condition.wired;
+        // A station that a wire feeds leaves it for a wire only: whatever slows it, a way through the air twice is no better.
+        let kept = |answer: &&Answered| !station || answer.wired || source.is_some_and(|source| !source.wired);
+        let fresh = |answer: &&Answered| answer.peer != peer && self.tried & bit(answers, answer.peer) == 0;
+        let others = || answers.iter().filter(fresh).filter(kept);
+        // One that another station feeds takes any wire that is ahead at all.
+        if station && source.is_none_or(|source| !source.wired) {
+            let wires = others().filter(|answer| answer.wired);
+            if let Some(wire) = choose(wires, self.offset, self.attempt, false, &self.avoided, now, random) {
+                return Some(wire.peer);
+            }
+            if self.pace.looks_for_wire() {
+                return None;
+            }
+        }
         let offset = self.offset.saturating_add(self.pace.worth(now));
-        if let Some(better) = choose(others(), offset, self.attempt, &self.avoided, now, random) {
+        if let Some(better) = choose(others(), offset, self.attempt, condition.wired, &self.avoided, now, random) {
             return Some(better.peer);
         }
         // Nobody is far ahead, but the source is crowded: behind the next one ahead that feeds fewer all go faster.
         let active = |answer: &&Answered| answer.standing.active;
-        let crowd = answers.iter().find(|answer| answer.peer == peer).as_ref().map_or(0, active);
+        let crowd = source.as_ref().map_or(0, active);
         let freer =
             |answer: &&Answered| answer.standing.active.saturating_add(1) < crowd && self.is_known_source(answer);
         let open = others().filter(freer).filter(|answer| !self.avoided.contains(now, answer.peer));
         open.min_by_key(|answer| answer.standing.available).map(|next| next.peer)
+    }
+
+    /// A fetcher whom nobody follows, and somebody near it gets more and more: there is another fetcher, out of hearing.
+    fn yield_to_unheard(&mut self, now: Instant, answers: &[Answered], condition: Condition) {
+        let fed = |answer: &&Answered| {
+            let Answered { peer, standing, .. } = answer;
+            standing.state == State::Partial && standing.attempt == self.attempt && self.counts(now, *peer, standing)
+        };
+        let front = answers.iter().filter(fed).max_by_key(|answer| answer.standing.available);
+        let front = front.map(|answer| (answer.peer, answer.standing.available));
+        let before = core::mem::replace(&mut self.fed, front);
+        let grows = front.zip(before).is_some_and(|(now, before)| now.0 == before.0 && now.1 > before.1);
+        if grows && self.is_fetching() && !condition.followed && self.dried < WAITS_IN_VAIN {
+            self.yielding = true;
+            self.enter(now, Phase::Over);
+        }
     }
 
     /// The better source granted the bytes, or refused them.
@@ -54,7 +106,8 @@ impl Want {
                 self.avoided.handle_end(now, peer, SourceEnd::Slow);
                 self.enter(now, Phase::Follow { peer: to, alternative: true });
             }
-            Err(SourceEnd::Busy) => self.avoided.handle_end(now, to, SourceEnd::Slow),
+            // It may have room at the next look; there are more of them than can be avoided.
+            Err(SourceEnd::Busy) => {}
             Err(end) => self.avoided.handle_end(now, to, end),
         }
     }
@@ -64,3 +117,11 @@ impl Want {
         self.pace.best()
     }
 }
+
+/// The place of a device's answer as a bit; there are no more answers than peers.
+fn bit(answers: &[Answered], peer: Ipv4Addr) -> u128 {
+    let place = answers.iter().position(|answer| answer.peer == peer);
+    place.and_then(|place| 1_u128.checked_shl(u32::try_from(place).ok()?)).unwrap_or(0)
+}
+
+const _: () = assert!(PEERS <= u128::BITS as usize);

@@ -32,6 +32,7 @@ use crate::keys::ContentKeys;
 use crate::limits::{CONTRIBUTORS, REASON_MEMORY, WAIT_WITHOUT_BYTES};
 use crate::time::Instant;
 use pace::Pace;
+pub use pace::Path;
 pub use reason::Reason;
 pub use rival::Rivals;
 pub use source::{Answered, Avoided, SourceEnd, choose};
@@ -48,7 +49,9 @@ enum Phase {
     Wait {
         until: Instant,
     },
-    Claim,
+    Claim {
+        until: Instant,
+    },
     Claimed,
     Hold {
         moved_at: Instant,
@@ -92,6 +95,12 @@ pub struct Want {
     followed_from: u64,
     /// A device with a better link is to fetch instead.
     stepping_back: bool,
+    /// When this station first let the wired devices go first.
+    wire_awaited_since: Option<Instant>,
+    /// Answers of the present look, by their place, whose devices were asked already.
+    tried: u128,
+    /// At the last look of a fetcher: who is furthest without fetching, and how far.
+    fed: Option<(Ipv4Addr, u64)>,
     /// A better fetcher was found; the own client has not heard of it yet.
     yielding: bool,
 }
@@ -125,6 +134,9 @@ impl Want {
             dried: 0,
             followed_from: 0,
             stepping_back: false,
+            wire_awaited_since: None,
+            tried: 0,
+            fed: None,
             yielding: false,
         }
     }
@@ -175,7 +187,8 @@ impl Want {
                 self.enter(now, Phase::Asked);
                 Step::Query
             }
-            Phase::Claim => {
+            Phase::Claim { until } if now < until => Step::Wait { until: until.min(dry_at) },
+            Phase::Claim { .. } => {
                 self.enter(now, Phase::Claimed);
                 Step::Query
             }
@@ -204,6 +217,11 @@ impl Want {
     pub fn is_live(&self) -> bool {
         let waits = (self.served || self.yielding) && !self.stepping_back;
         matches!(self.phase, Phase::Follow { .. } | Phase::Hold { .. }) || waits
+    }
+
+    /// Whose bytes come now.
+    pub fn source(&self) -> Option<Ipv4Addr> {
+        if let Phase::Follow { peer, .. } = self.phase { Some(peer) } else { None }
     }
 
     /// Whether this node fetches the content from the internet.
@@ -245,7 +263,7 @@ impl Want {
     }
 
     fn enter(&mut self, now: Instant, phase: Phase) {
-        if matches!(phase, Phase::Claim | Phase::Hold { .. }) && !matches!(self.phase, Phase::Claimed) {
+        if matches!(phase, Phase::Claim { .. } | Phase::Hold { .. }) && !matches!(self.phase, Phase::Claimed) {
             self.announced = 0;
             self.announce_at = now;
         }

@@ -10,6 +10,17 @@ use crate::limits::{
 use crate::rate::Meter;
 use crate::time::{Duration, Instant};
 
+/// How the bytes come to this device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// It is wired itself.
+    Wire,
+    /// It is a Wi-Fi station, and its source is wired.
+    WireToAir,
+    /// It is a station and so is its source: every byte crosses the air twice.
+    Air,
+}
+
 /// What the fetcher has announced.
 #[derive(Clone, Copy, Debug, Default)]
 struct Front {
@@ -27,11 +38,19 @@ pub struct Pace {
     front: Front,
     look_at: Instant,
     pause: Duration,
+    /// The present look is for a wire only: the source does well.
+    for_wire: bool,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { own: Meter::default(), front: Front::default(), look_at: Instant::FAR, pause: LOOK_AFTER }
+        Self {
+            own: Meter::default(),
+            front: Front::default(),
+            look_at: Instant::FAR,
+            pause: LOOK_AFTER,
+            for_wire: false,
+        }
     }
 }
 
@@ -61,8 +80,8 @@ impl Pace {
         self.look_at = now + LOOK_AFTER;
     }
 
-    /// Whether to look round now for a source that is better than the present one.
-    pub fn poll_follower(&mut self, now: Instant, offset: u64, best: u64, wired: bool) -> bool {
+    /// Whether to look round now for a source that is better than the present one. A station that is fed by another one looks for a wire.
+    pub fn poll_follower(&mut self, now: Instant, offset: u64, best: u64, path: Path) -> bool {
         if now < self.look_at {
             return false;
         }
@@ -73,15 +92,22 @@ impl Pace {
         let behind = |span: Duration| u128::from(gap) * 1_000 > u128::from(reference) * span.as_millis();
         let slower = |percent: u32| u128::from(own) * 100 < u128::from(reference) * u128::from(percent);
         // What slows a station is the air, and not its source.
-        let lags = wired && fresh && behind(LAG_GAP) && slower(LAG_BELOW_PERCENT);
-        if lags || behind(MOVE_GAP) && slower(MOVE_BELOW_PERCENT) {
+        let lags = path == Path::Wire && fresh && behind(LAG_GAP) && slower(LAG_BELOW_PERCENT);
+        let slow = lags || behind(MOVE_GAP) && slower(MOVE_BELOW_PERCENT);
+        self.for_wire = !slow;
+        if slow || path == Path::Air {
             self.look_at = now + self.pause;
-            self.pause = (self.pause * 2).min(LOOK_MAX);
+            self.pause = (self.pause * 3 / 2).min(LOOK_MAX);
             return true;
         }
         self.look_at = now + RATE_WINDOW;
         self.pause = LOOK_AFTER;
         false
+    }
+
+    /// Whether the look that was just begun is for a wire only.
+    pub fn looks_for_wire(&self) -> bool {
+        self.for_wire
     }
 
     /// The same for a fetcher.
@@ -122,7 +148,7 @@ mod tests {
             if tick % 5 == 0 {
                 pace.handle_front(now, 250_000 * tick);
             }
-            looks += usize::from(pace.poll_follower(now, rate / 20 * tick, 0, true));
+            looks += usize::from(pace.poll_follower(now, rate / 20 * tick, 0, Path::Wire));
         }
         looks
     }
@@ -131,8 +157,8 @@ mod tests {
     fn a_follower_that_keeps_up_never_looks_and_a_slow_one_looks_ever_more_rarely() {
         assert_eq!(looks(5_000_000), 0);
         assert_eq!(looks(4_700_000), 0);
-        assert!((1..=5).contains(&looks(4_200_000)), "{}", looks(4_200_000));
-        assert!((2..=5).contains(&looks(1_000_000)), "{}", looks(1_000_000));
+        assert!((1..=6).contains(&looks(4_200_000)), "{}", looks(4_200_000));
+        assert!((3..=6).contains(&looks(1_000_000)), "{}", looks(1_000_000));
     }
 
     #[test]
@@ -143,7 +169,7 @@ mod tests {
             now = now + TICK;
             pace.handle_bytes(now, 50_000);
         }
-        assert!(!pace.poll_follower(now, 2_000_000, 1_500_000, true));
-        assert!(pace.poll_follower(now + RATE_WINDOW, 2_000_000, 12_000_000, true));
+        assert!(!pace.poll_follower(now, 2_000_000, 1_500_000, Path::Wire));
+        assert!(pace.poll_follower(now + RATE_WINDOW, 2_000_000, 12_000_000, Path::Wire));
     }
 }

@@ -4,9 +4,9 @@ use core::net::Ipv4Addr;
 
 use super::{Answered, Condition, Phase, Reason, Round, Want, choose};
 use crate::content::State;
-use crate::limits::{QUEUE_PATIENCE, QUEUE_STEP, WAIT_JITTER, WAIT_ROUND};
+use crate::limits::{CROWD_CLAIM, QUEUE_PATIENCE, QUEUE_STEP, WAIT_JITTER, WAIT_ROUND, WIRE_PATIENCE};
 use crate::random::Random;
-use crate::rank::link;
+use crate::rank::relieves;
 use crate::time::{Duration, Instant};
 
 impl Want {
@@ -46,7 +46,8 @@ impl Want {
             // Something heard meanwhile has already decided.
             _ => return,
         };
-        if let Some(source) = choose(answers(), self.offset, self.attempt, &self.avoided, now, random) {
+        if let Some(source) = choose(answers(), self.offset, self.attempt, condition.wired, &self.avoided, now, random)
+        {
             let others = |answer: &&Answered| answer.peer != source.peer && self.is_known_source(answer);
             // Other devices that look for a source, or have just found one: with them a chain forms.
             let company = |answer: &&Answered| matches!(answer.standing.state, State::Wanting | State::Idle);
@@ -74,15 +75,18 @@ impl Want {
         // A source that is only avoided for a moment is worth waiting for.
         let resting = answers().any(|answer| answer.is_source(self.offset, self.attempt)) && self.trouble_is_brief();
         // Those for whom this device stepped back still have to notice.
-        let heirs = |answer: &Answered| link(answer.standing.rank) > link(own) && answer.standing.state != State::Idle;
+        let heirs = |answer: &Answered| relieves(answer.standing.rank, own) && answer.standing.state != State::Idle;
         let stepping_back = self.stepping_back && answers().any(heirs);
         // Whoever may not fetch for the others gives those who may the time to ask, while anybody is there at all.
         let waiting_for_others = !condition.may_fetch && (self.rivals.any(now) || round.silent < round.asked);
-        if taken || claimant || wanter || resting || stepping_back || waiting_for_others {
+        let for_wire = !claimed && self.waits_for_wire(now, condition);
+        if taken || claimant || wanter || resting || stepping_back || waiting_for_others || for_wire {
             let jitter = random.below(WAIT_JITTER.as_micros() as u64);
             self.enter(now, Phase::Wait { until: now + WAIT_ROUND + Duration::from_micros(jitter) });
         } else if !claimed {
-            self.enter(now, Phase::Claim);
+            // Who cannot ask everybody lets everybody's announcements come first.
+            let listening = if condition.crowded { CROWD_CLAIM } else { Duration::ZERO };
+            self.enter(now, Phase::Claim { until: now + listening });
         } else {
             let alone =
                 if round.asked > 0 && round.silent == round.asked { Reason::Timeout } else { Reason::NobodyHasIt };
@@ -93,6 +97,21 @@ impl Want {
 
     pub(super) fn is_known_source(&self, answer: &Answered) -> bool {
         answer.is_source(self.offset, self.attempt)
+    }
+
+    /// A station gives the wired devices that are there the time to ask: once for each content, and only from the start.
+    fn waits_for_wire(&mut self, now: Instant, condition: Condition) -> bool {
+        if condition.wired || !condition.wires || self.offset > 0 {
+            return false;
+        }
+        let since = *self.wire_awaited_since.get_or_insert(now);
+        now.since(since) < WIRE_PATIENCE
+    }
+
+    /// Whether it has just given up waiting for a wired device.
+    pub fn waited_in_vain_for_wire(&self, now: Instant) -> bool {
+        let claims = matches!(self.phase, Phase::Claim { .. });
+        claims && self.wire_awaited_since.is_some_and(|since| now.since(since) >= WIRE_PATIENCE)
     }
 
     fn trouble_is_brief(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Which peer to take a content from (design: least active, then wired, then furthest ahead, then least delay, then chance),
 //! and whom to leave alone for a while.
+//!
+//! A Wi-Fi station puts the wire first: what comes from another station crosses the air twice, and the air is what all of them share.
 
 use core::cmp::Reverse;
 use core::net::Ipv4Addr;
@@ -32,11 +34,12 @@ impl Answered {
     }
 }
 
-/// The preferred one of the answers that are sources.
+/// The preferred one of the answers that are sources, for a device that is wired itself or a station.
 pub fn choose<'a>(
     answers: impl Iterator<Item = &'a Answered>,
     offset: u64,
     attempt: u8,
+    wired: bool,
     avoided: &Avoided,
     now: Instant,
     random: &mut Random,
@@ -45,7 +48,8 @@ pub fn choose<'a>(
         .filter(|answer| answer.is_source(offset, attempt) && !avoided.contains(now, answer.peer))
         .map(|answer| {
             let ahead = if answer.standing.state == State::Complete { u64::MAX } else { answer.standing.available };
-            let key = (answer.standing.active, !answer.wired, Reverse(ahead), answer.delay, random.below(1 << 32));
+            let (far, near) = if wired { (false, !answer.wired) } else { (!answer.wired, false) };
+            let key = (far, answer.standing.active, near, Reverse(ahead), answer.delay, random.below(1 << 32));
             (key, answer)
         })
         .min_by_key(|(key, _)| *key)
@@ -140,7 +144,8 @@ mod tests {
 
     fn chosen(answers: &[Answered], offset: u64) -> Option<u8> {
         let mut random = Random::from_seed([0; 16]);
-        choose(answers.iter(), offset, 1, &Avoided::default(), Instant::ZERO, &mut random).map(|a| a.peer.octets()[3])
+        choose(answers.iter(), offset, 1, true, &Avoided::default(), Instant::ZERO, &mut random)
+            .map(|a| a.peer.octets()[3])
     }
 
     #[test]

@@ -52,4 +52,10 @@ pub struct Condition {
     pub speed: u8,
     /// Contents it fetches now.
     pub fetching: u8,
+    /// Wired devices are there that may fetch; does not matter to one of them.
+    pub wires: bool,
+    /// Somebody takes this content from it.
+    pub followed: bool,
+    /// There are more devices than it can know.
+    pub crowded: bool,
 }

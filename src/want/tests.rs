@@ -6,8 +6,20 @@ use crate::random::Random;
 use crate::rank::Standpoint;
 use crate::time::Duration;
 
+mod air;
+mod crowd;
+
 const START: Instant = Instant::from_micros(1_000_000);
-const HERE: Condition = Condition { starved: false, may_fetch: true, wired: true, speed: 23, fetching: 0 };
+const HERE: Condition = Condition {
+    starved: false,
+    may_fetch: true,
+    wired: true,
+    speed: 23,
+    fetching: 0,
+    wires: false,
+    followed: true,
+    crowded: false,
+};
 /// The best link and tie-break that a device without a byte can have.
 const BEST: Rank = Rank([1, 1, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255]);
 const WORST: Rank = Rank([0; 16]);
@@ -379,8 +391,8 @@ fn a_slow_follower_moves_to_who_is_ahead_and_tries_the_next_when_that_one_is_ful
     let sources = [says(2, State::Partial, 50, WORST), says(3, State::Complete, 1 << 30, WORST)];
     assert!(matches!(round(&mut want, START, &sources[..1]), Step::Follow { .. }));
     let now = START + Duration::from_secs(1);
-    assert!(want.poll_look(now, 12_500_000, true));
-    assert!(!want.poll_look(now, 12_500_000, true));
+    assert!(want.poll_look(now, 12_500_000, Path::Wire));
+    assert!(!want.poll_look(now, 12_500_000, Path::Wire));
     let better = [sources[0], sources[1], says(4, State::Complete, 1 << 30, WORST)];
     let random = &mut Random::from_seed([1; 16]);
     let first = want.handle_look(now, &better, HERE, random).expect("somebody is ahead");

@@ -31,6 +31,9 @@ pub struct Flow {
 
 impl World {
     pub fn start_flow(&mut self, flow: Flow) {
+        if flow.source.is_none() && !self.nodes[flow.to].may_fetch {
+            self.fail(&format!("device {} is metered and fetches", flow.to));
+        }
         self.flows.push(flow);
         if !self.ticking {
             self.ticking = true;

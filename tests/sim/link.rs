@@ -9,6 +9,9 @@ use crate::event::Event;
 use crate::node::Us;
 use crate::world::{MS, World, place};
 
+/// How much later than the rest a datagram may come.
+const LATE: Us = 100 * MS;
+
 impl World {
     pub fn reach(&self, a: usize, b: usize) -> bool {
         let (a, b) = (&self.nodes[a], &self.nodes[b]);
@@ -23,6 +26,7 @@ impl World {
     pub fn delay(&mut self, a: usize, b: usize) -> Us {
         let mut delay = self.dice.between(150, 400);
         for node in [a, b] {
+            delay += self.nodes[node].delay;
             if self.nodes[node].link.wifi {
                 delay += self.dice.between(MS, 6 * MS);
             }
@@ -67,7 +71,10 @@ impl World {
         let duplicate = self.dice.chance(self.site.duplicates);
         for _ in 0..1 + usize::from(duplicate) {
             if !self.dice.chance(loss) {
-                let delay = self.delay(from, to);
+                let mut delay = self.delay(from, to);
+                if self.dice.chance(self.site.late) {
+                    delay += self.dice.below(LATE);
+                }
                 self.after(delay, Event::Datagram { to, from, bytes: bytes.clone() });
             }
         }

@@ -126,6 +126,10 @@ pub struct Node {
     pub loaded: bool,
     /// Slots that its body holds.
     pub served: usize,
+    /// The most that it ever held.
+    pub most_served: usize,
+    /// What its link adds to every message, one way.
+    pub delay: Us,
 }
 
 /// What the sync client is doing about one content.
@@ -159,6 +163,8 @@ pub struct Look {
     pub serial: u32,
     pub pending: Vec<(usize, Asker)>,
     pub answers: Vec<Answered>,
+    /// No take after this.
+    pub until: Us,
 }
 
 /// One content on one device.

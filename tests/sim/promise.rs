@@ -2,8 +2,8 @@
 
 use p2p_agent::limits::SLOTS;
 
-use crate::node::Client;
-use crate::world::{MS, S, World};
+use crate::node::{Client, Dice};
+use crate::world::{MS, S, Site, World};
 
 impl World {
     pub fn check(&self, node: usize) {
@@ -44,4 +44,18 @@ impl World {
         }
         self.fail("devices follow each other in a circle");
     }
+}
+
+#[test]
+fn a_broken_promise_is_told_with_its_seed_and_what_happened_last() {
+    let site = Site { uplink: 1.0, air: 1.0, loss: 0.0, duplicates: 0.0, late: 0.0, size_known: true };
+    let mut world = World::new("some-site", 4711, Dice(1), site, &[1]);
+    for last in 0..100 {
+        world.note(3, "does something", last, 0);
+    }
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.fail("a promise")));
+    let told = failed.err().and_then(|told| told.downcast::<String>().ok()).expect("it fails with a text");
+    assert!(told.starts_with("a promise"), "{told}");
+    assert!(told.contains("P2P_SIM_SCENARIO='some-site' P2P_SIM_SEED=4711"), "{told}");
+    assert!(told.contains("node   3 does something 99") && !told.contains("does something 39 "), "{told}");
 }

@@ -26,6 +26,9 @@ pub struct Scenario {
     pub ratio_max: f64,
     pub slowness_max: f64,
     pub gap_max: Us,
+    pub first_max: Us,
+    /// Transfers that one device serves at once.
+    pub slots_max: usize,
     /// In so many of a thousand runs two devices may fetch the same.
     pub doubles_max: usize,
 }
@@ -44,16 +47,27 @@ pub enum Kind {
     Leftovers,
     /// Stations that reach only the one wired device.
     Isolated,
-    /// Wi-Fi stations and two wired devices.
-    Wifi,
+    /// The same, and the wired one may not fetch.
+    IsolatedMetered,
+    /// Wired devices, the rest stations of one cell, whose air carries so many Mbit/s.
+    Wifi {
+        wired: usize,
+        air: u64,
+    },
     Metered,
     Lossy,
+    /// One device whose link loses every tenth packet.
+    LossyDevice,
+    /// A device without neighbours, right after its boot.
+    Alone,
+    /// Devices that cannot reach each other.
+    Apart,
     /// 30 contents of 3 to 40 MiB.
     ManyFiles,
     Rotten,
     /// A twentieth of the devices is busy for a second, at random moments.
     Busy,
-    /// Clocks are set, discs are slow, packets come twice.
+    /// Clocks are set, discs and one link are slow, packets come twice and out of order, a device loses its power and boots again.
     Rough,
     /// The site falls in two and heals.
     Split,
@@ -76,6 +90,10 @@ pub struct Outcome {
     pub double: bool,
     /// Longest time without a byte after the first, µs.
     pub gap: Us,
+    /// Longest time from the client's request to its first byte, µs.
+    pub first: Us,
+    /// Most transfers that one device served at once.
+    pub slots: usize,
     pub queries: f64,
     pub datagrams: f64,
     /// Largest part of all bytes from the internet that one device fetched.
@@ -100,9 +118,10 @@ pub fn run(scenario: &Scenario, seed: u64) -> Outcome {
     };
     let site = Site {
         uplink: mbit(scenario.uplink),
-        air: mbit(150),
+        air: if let Kind::Wifi { air, .. } = kind { mbit(air) } else { mbit(150) },
         loss: if matches!(kind, Kind::Lossy | Kind::LossyStart) { 0.05 } else { 0.0 },
         duplicates: if matches!(kind, Kind::Rough | Kind::Lossy) { 0.02 } else { 0.0 },
+        late: if matches!(kind, Kind::Rough | Kind::Lossy) { 0.05 } else { 0.0 },
         size_known: kind != Kind::SizeUnknown,
     };
     let mut world = World::new(scenario.name, seed, Dice(dice.roll()), site, &sizes);
@@ -110,7 +129,7 @@ pub fn run(scenario: &Scenario, seed: u64) -> Outcome {
     for _ in 0..scenario.n {
         world.add(lan);
     }
-    let fresh = kind == Kind::PowerUp;
+    let fresh = matches!(kind, Kind::PowerUp | Kind::Alone);
     for node in 0..scenario.n {
         let boots_at = if fresh { dice.below(500 * MS) } else { dice.below(3 * S) };
         let told_at = if fresh { boots_at + 200 * MS } else { TOLD_AT };
@@ -133,7 +152,12 @@ fn arrange(world: &mut World, kind: Kind, dice: &mut Dice) {
     let any = |dice: &mut Dice| dice.below(n as u64) as usize;
     match kind {
         Kind::Plain | Kind::PowerUp | Kind::Lossy | Kind::ManyFiles | Kind::SizeUnknown => {}
-        Kind::Start | Kind::LossyStart => {}
+        Kind::Start | Kind::LossyStart | Kind::Alone => {}
+        Kind::LossyDevice => {
+            let lossy = any(dice);
+            world.nodes[lossy].loss = 0.1;
+        }
+        Kind::Apart => world.nodes.iter_mut().for_each(|node| node.isolated = true),
         Kind::Staggered => {
             // The second wave begins when the first device has had time for all of it.
             let alone = (SIZE as f64 / world.site.uplink * S as f64) as Us + 2 * S;
@@ -160,14 +184,15 @@ fn arrange(world: &mut World, kind: Kind, dice: &mut Dice) {
                 node.files[0].part = SIZE / 10 * [6, 3, 0][at % 3];
             }
         }
-        Kind::Isolated => {
+        Kind::Isolated | Kind::IsolatedMetered => {
+            world.nodes[0].may_fetch = kind == Kind::Isolated;
             for node in &mut world.nodes[1..] {
                 node.isolated = true;
                 node.link.wifi = true;
             }
         }
-        Kind::Wifi => {
-            for node in &mut world.nodes[2..] {
+        Kind::Wifi { wired, .. } => {
+            for node in &mut world.nodes[wired..] {
                 node.link.wifi = true;
             }
         }
@@ -188,6 +213,8 @@ fn arrange(world: &mut World, kind: Kind, dice: &mut Dice) {
             }
             let slow = any(dice);
             world.nodes[slow].link.disk = mbit(60);
+            let far = any(dice);
+            world.nodes[far].delay = 15 * MS;
             let off = any(dice);
             let at = TOLD_AT + dice.below(10 * S);
             world.faults.push((at, Fault::Off(off)));
@@ -244,14 +271,19 @@ fn ideal(world: &World, kind: Kind) -> Us {
         let rate = if world.contents.len() > 1 { world.site.uplink } else { world.site.uplink.min(link) };
         end = end.max(started + span(missing, rate));
     }
-    let mut over_air = 0;
+    let (mut over_air, mut most) = (0, 0);
     for node in honest().filter(|node| node.counted) {
         let lacks: u64 = node.files.iter().zip(&world.contents).map(|(file, content)| content.size - file.part).sum();
         let begins = node.files.iter().map(|file| file.begins_at).min().unwrap_or(0);
         end = end.max(begins + span(lacks, node.link.down.min(node.link.disk)));
         over_air += if node.link.wifi { lacks } else { 0 };
+        most = most.max(lacks);
     }
-    if kind == Kind::Isolated {
+    if honest().all(|node| node.link.wifi) {
+        // What one of them has got from the internet the others get through the air twice.
+        over_air = 2 * over_air - most;
+    }
+    if matches!(kind, Kind::Isolated | Kind::IsolatedMetered) {
         // All of it goes through the one device that they all reach.
         end = end.max(started + span(over_air, world.nodes[0].link.up));
     }
@@ -264,7 +296,11 @@ fn missing(world: &World, kind: Kind) -> u64 {
         let parts = world.nodes.iter().map(|node| node.files[content].part);
         world.contents[content].size - parts.max().unwrap_or(0)
     };
-    if kind == Kind::Rotten { world.contents[0].size } else { (0..world.contents.len()).map(lacks).sum() }
+    match kind {
+        Kind::Rotten => world.contents[0].size,
+        Kind::Apart => world.contents[0].size * world.nodes.len() as u64,
+        _ => (0..world.contents.len()).map(lacks).sum(),
+    }
 }
 
 fn outcome(world: &World, ideal: Us, started: Us) -> Outcome {
@@ -279,6 +315,8 @@ fn outcome(world: &World, ideal: Us, started: Us) -> Outcome {
         slowness: (ended - started) as f64 / (ideal - started) as f64,
         double: internet as f64 > world.missing as f64 + 0.02 * all.max(SIZE) as f64,
         gap: counted().map(|file| file.gap).max().unwrap_or(0),
+        first: counted().map(|file| file.first).max().unwrap_or(0),
+        slots: world.nodes.iter().map(|node| node.most_served).max().unwrap_or(0),
         queries: world.nodes.iter().map(|node| node.queries).sum::<u64>() as f64 / nodes,
         datagrams: world.nodes.iter().map(|node| node.datagrams).sum::<u64>() as f64 / nodes,
         largest: world.nodes.iter().map(fetched).max().unwrap_or(0) as f64 / internet.max(1) as f64,

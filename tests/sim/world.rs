@@ -44,6 +44,8 @@ pub struct Site {
     pub air: f64,
     pub loss: f64,
     pub duplicates: f64,
+    /// Part of the datagrams that others overtake.
+    pub late: f64,
     /// The size stands in the sync file.
     pub size_known: bool,
 }
@@ -146,6 +148,8 @@ impl World {
             datagrams: 0,
             loaded: false,
             served: 0,
+            most_served: 0,
+            delay: 0,
         });
         at
     }

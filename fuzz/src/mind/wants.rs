@@ -12,7 +12,16 @@ use super::{Driver, standing};
 impl Driver {
     /// What the client has, as the mind counts it.
     pub(super) fn offset(&self, id: PublicId) -> u64 {
-        let condition = Condition { starved: false, may_fetch: true, wired: true, speed: 0, fetching: 0 };
+        let condition = Condition {
+            starved: false,
+            may_fetch: true,
+            wired: true,
+            speed: 0,
+            fetching: 0,
+            wires: false,
+            followed: true,
+            crowded: false,
+        };
         self.agent.want(id).map_or(0, |want| want.standing(self.now, None, condition).available)
     }
 

@@ -5,7 +5,7 @@ use p2p_agent::content::PublicId;
 use p2p_agent::exchange::{Answer, PeerRequest};
 use p2p_agent::handshake::{Answerer, Asker};
 use p2p_agent::keys::Proof;
-use p2p_agent::limits::ROUND_GRACE;
+use p2p_agent::limits::{QUERY_TIMEOUT, ROUND_GRACE};
 use p2p_agent::time::Instant;
 use p2p_agent::want::{Answered, Round};
 
@@ -229,7 +229,7 @@ impl World {
         let targets = self.worth_asking(node, now, id);
         let serial = self.serial();
         let pending = targets.iter().map(|peer| (*peer, self.ask(node, *peer, content, Ask::Look(serial)))).collect();
-        self.nodes[node].files[content].look = Look { serial, pending, answers: Vec::new() };
+        self.nodes[node].files[content].look = Look { serial, pending, answers: Vec::new(), until: Us::MAX };
     }
 
     pub fn end_look(&mut self, node: usize, content: usize) {
@@ -237,14 +237,24 @@ impl World {
         let answers = self.nodes[node].files[content].look.answers.clone();
         let better = self.nodes[node].agent.handle_look(now, id, &answers);
         let following = matches!(self.nodes[node].files[content].relay, Relay::Following);
-        let Some(peer) = better.and_then(place).filter(|_| following) else { return };
+        let look = &mut self.nodes[node].files[content].look;
+        look.until = look.until.min(self.now + QUERY_TIMEOUT.as_micros() as Us);
+        let left = look.until - self.now.min(look.until);
+        let Some(peer) = better.and_then(place).filter(|_| following && left > 0) else { return };
         let serial = self.serial();
         self.nodes[node].files[content].moving = Some((peer, serial));
-        self.send_take(node, peer, content, serial, true);
+        self.send_take(node, peer, content, (serial, true), left);
     }
 
-    pub fn send_take(&mut self, node: usize, peer: usize, content: usize, serial: u32, alternative: bool) {
-        let patience = 2 * self.nodes[node].agent.patience(address(peer)).as_micros() as Us;
+    /// Asks for the bytes and waits so long for the answer.
+    pub fn send_take(
+        &mut self,
+        node: usize,
+        peer: usize,
+        content: usize,
+        (serial, alternative): (u32, bool),
+        patience: Us,
+    ) {
         if self.reach(node, peer) {
             let delay = self.message_delay(node, peer, DATA_TIMEOUT);
             self.after(delay, Event::Take { from: node, to: peer, content, serial, alternative });

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use p2p_agent::want::{SourceEnd, Step};
 
 use crate::event::{Event, Taken};
-use crate::node::{Client, Relay};
+use crate::node::{Client, Relay, Us};
 use crate::world::{World, address, place};
 
 impl World {
@@ -55,7 +55,8 @@ impl World {
         file.serial += 1;
         file.relay = Relay::Taking { peer };
         (file.stream, file.moving) = (serial, None);
-        self.send_take(node, peer, content, serial, alternative);
+        let patience = 2 * self.nodes[node].agent.patience(address(peer)).as_micros() as Us;
+        self.send_take(node, peer, content, (serial, alternative), patience);
     }
 
     pub fn taken(&mut self, peer: usize, node: usize, content: usize, serial: u32, taken: Taken) {

@@ -29,6 +29,7 @@ impl World {
             match device.agent.admit(now, address(from), id, (offset, alternative), held) {
                 Admission::Granted(slot) => {
                     device.served += 1;
+                    device.most_served = device.most_served.max(device.served);
                     Taken::Records(Some(slot))
                 }
                 Admission::Displaces(old) => {

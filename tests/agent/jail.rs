@@ -364,3 +364,21 @@ fn check_jail_says_what_holds_on_this_board() {
     assert!(said.contains("epoll_pwait") && !said.contains("execve"), "{said}");
     assert_eq!(said.contains("its own, read-only"), geteuid().is_root(), "{said}");
 }
+
+#[test]
+fn a_content_directory_that_can_never_come_is_named_by_check_as_by_run() {
+    if !geteuid().is_root() {
+        eprintln!("SKIPPED: without a root directory of its own it would see it come");
+        return;
+    }
+    let site = Site::new();
+    let device = site.device();
+    for verb in ["check", "run"] {
+        let mut command = device.command(verb);
+        command.args(["--content", "/no-such-mount/content"]);
+        let output = crate::lab::agent::finish(command);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(69), "{verb}: {said}");
+        assert!(said.contains("create /no-such-mount."), "{verb}: {said}");
+    }
+}

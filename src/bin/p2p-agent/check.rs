@@ -20,6 +20,9 @@ pub fn check(options: &Options) -> Result<String, Failure> {
     policy_as_seen(options)?;
     let setup = Setup::new(options)?;
     socket_can_be_made(&options.socket)?;
+    if options.jail {
+        jail::check(&options.content, &options.config_dir)?;
+    }
     if let Some(user) = process::user_to_become(&options.user)? {
         process::become_user(&user)?;
     }

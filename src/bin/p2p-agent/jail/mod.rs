@@ -79,6 +79,11 @@ pub fn before_the_user(content: &Path, config: &Path, report: &mut Report) -> Re
     Ok(places)
 }
 
+/// Would the first step find its directories? Changes nothing.
+pub fn check(content: &Path, config: &Path) -> Result<(), Failure> {
+    if nix::unistd::geteuid().is_root() { root::check(content, config) } else { Ok(()) }
+}
+
 /// As the user, before any thread exists.
 pub fn before_the_threads(places: &Places, port: u16, report: &mut Report) -> Result<(), Failure> {
     rights::drop_all(report)?;

@@ -33,6 +33,12 @@ const WORKPLACE: &str = "/proc";
 /// As many symlinks as the kernel follows in one path.
 const SYMLINKS: usize = 40;
 
+/// Whether the directories are where they can be taken into a new root; changes nothing.
+pub fn check(content: &Path, config: &Path) -> Result<(), Failure> {
+    bind_of_content(&resolve(content, "content directory")?)?;
+    resolve(config, "configuration directory").map(drop)
+}
+
 /// Makes the new root and goes there. As root.
 pub fn enter(content: &Path, config: &Path, report: &mut Report) -> Result<Places, Failure> {
     let content = resolve(content, "content directory")?;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Documents, each with the path from which its links start.
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "CHANGELOG.md",
     "docs/protocol.md",
@@ -14,6 +14,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/threat-model.md",
     "docs/operations.md",
     "docs/arm.md",
+    "docs/images.md",
     "tests/vectors/README.md",
 ];
 

@@ -26,6 +26,9 @@ PACKAGECONFIG[fetch] = ",--no-default-features"
 # Stripped by Yocto, which wants the symbols for its -dbg package.
 CARGO_BUILD_FLAGS += "--config profile.release.strip=false"
 
+# Crates with C or assembler (ring, of p2p-fetch) lie outside S: without this their paths are in the -dbg package.
+DEBUG_PREFIX_MAP:append = " -ffile-prefix-map=${CARGO_HOME}=${TARGET_DBGSRC_DIR}/cargo_home"
+
 INITSCRIPT_NAME = "p2p-agent"
 INITSCRIPT_PARAMS = "defaults 60 20"
 SYSTEMD_SERVICE:${PN} = "p2p-agent.service"

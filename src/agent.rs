@@ -9,6 +9,7 @@ mod wants;
 
 use core::net::Ipv4Addr;
 
+use crate::blame::Blame;
 pub use crate::content::Held;
 use crate::content::{NodeId, PublicId, Standing, State};
 use crate::discovery::{Discovery, InterfaceUp, To};
@@ -20,6 +21,7 @@ use crate::random::Random;
 use crate::slots::Slots;
 use crate::time::{Instant, Timestamp};
 use crate::want::{Condition, Want};
+use crate::whereabouts::Whereabouts;
 use crate::wire::{Announce, Datagram};
 
 /// Somebody announced something about a wanted content.
@@ -53,6 +55,8 @@ pub struct Agent {
     wants: heapless::Vec<Want, WANTS>,
     nonces: heapless::Deque<[u8; 16], NONCES_REMEMBERED>,
     offenders: Offenders,
+    whereabouts: Whereabouts,
+    blame: Blame,
     late_at: Option<Instant>,
     may_fetch: bool,
     /// The link that came up last is a wire.
@@ -87,6 +91,8 @@ impl Agent {
             wants: heapless::Vec::new(),
             nonces: heapless::Deque::new(),
             offenders: Offenders::default(),
+            whereabouts: Whereabouts::default(),
+            blame: Blame::default(),
             late_at: None,
             may_fetch: true,
             wired: true,
@@ -175,7 +181,7 @@ impl Agent {
     /// What this node tells about itself and one content.
     pub fn standing(&self, now: Instant, id: PublicId, held: Held) -> Standing {
         let active = self.slots.active();
-        let want = self.wants.iter().find(|want| want.keys().id() == id);
+        let want = self.wants.iter().find(|want| want.is_called(id));
         if let Held::Complete(size) = held {
             let attempt = want.map_or(1, |want| want.standing(now, None, self.condition(now)).attempt);
             let state = State::Complete;

@@ -142,6 +142,9 @@ pub struct Standing {
     pub attempt: u8,
 }
 
+/// Bytes of a standing in fixed width.
+const STANDING_BYTES: usize = 36;
+
 impl Standing {
     /// What the node can serve. Also who still looks for the rest serves what it has, so that leftovers of a power cut are used.
     pub fn held(&self) -> Held {
@@ -157,6 +160,36 @@ impl Standing {
         let end = self.size.unwrap_or(CONTENT_BYTES);
         let whole = self.state != State::Complete || self.size == Some(self.available);
         end <= CONTENT_BYTES && self.available <= end && whole
+    }
+
+    /// All fields in fixed width, as MACs cover them and batched queries carry them.
+    pub(crate) fn bytes(&self) -> [u8; STANDING_BYTES] {
+        let (mut bytes, mut at) = ([0; STANDING_BYTES], 0);
+        self.feed(&mut |part| {
+            if let Some(room) = bytes.get_mut(at..at + part.len()) {
+                room.copy_from_slice(part);
+            }
+            at += part.len();
+        });
+        bytes
+    }
+
+    /// Reads what [`Standing::bytes`] wrote; None for what could not have been written, or contradicts itself.
+    pub(crate) fn read(bytes: &[u8; STANDING_BYTES]) -> Option<Self> {
+        let [state, known, rest @ ..] = bytes;
+        let (size, rest) = rest.split_first_chunk()?;
+        let (available, rest) = rest.split_first_chunk()?;
+        let [active, rank @ .., attempt] = rest else { return None };
+        let size = u64::from_be_bytes(*size);
+        let standing = Self {
+            state: State::ALL.into_iter().find(|known| known.code() == *state)?,
+            size: (*known == 1).then_some(size),
+            available: u64::from_be_bytes(*available),
+            active: *active,
+            rank: Rank(rank.try_into().ok()?),
+            attempt: *attempt,
+        };
+        (standing.is_plausible() && standing.bytes() == *bytes).then_some(standing)
     }
 
     /// Hands every field to `sink` in fixed width, 36 bytes in all: what MACs cover.

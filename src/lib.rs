@@ -34,11 +34,14 @@ pub mod transcript;
 pub mod wire;
 
 pub mod agent;
+pub mod blame;
 pub mod handshake;
 pub mod policy;
 pub mod rank;
 pub mod rate;
 pub mod slots;
+pub mod survey;
 #[cfg(test)]
 mod vectors;
 pub mod want;
+pub mod whereabouts;

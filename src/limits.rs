@@ -43,6 +43,8 @@ pub const OS_VERSION_BYTES: usize = 32;
 pub const HEAD_BYTES: usize = 2_048;
 /// Header fields in one head.
 pub const HEADER_FIELDS: usize = 24;
+/// Contents in one batched query: as many as are wanted at once. Its body is 1 KiB, its answer less than 2 KiB.
+pub const SURVEY_IDS: usize = WANTS;
 /// Plaintext bytes in one record: what a corrupt record costs.
 pub const RECORD_BYTES: usize = 65_536;
 /// Largest content. 2^32 records of 64 KiB are 2^48 bytes; far below any counter's end.
@@ -168,6 +170,20 @@ pub const AVOID_STALLED: Duration = Duration::from_secs(5);
 pub const AVOID_CORRUPT: Duration = Duration::from_secs(600);
 /// Contents with which a peer may fail within that time before it is left alone for all: more than one bad file.
 pub const OFFENCES: usize = 3;
+/// Peers remembered per content that have or want it: with the few that are asked first, four tries before everybody is.
+pub const KNOWN_COMPANY: usize = 16;
+/// Of them, asked at once: one of four has room, or is ahead, as a rule.
+pub const FEW: usize = 4;
+/// Of those, the best placed of whom this device waits for.
+pub const AWAITED: usize = 2;
+/// Rounds of a few in a row, and then everybody: who is not known has been there for two seconds at most, waits included.
+pub const FEW_IN_A_ROW: u8 = 8;
+/// Asked instead of everybody while there are sources and only room is missing: on a site of this size it is everybody.
+pub const WIDE: usize = 16;
+/// Peers asked at once in a batched query: each takes some KiB, and nobody waits for it.
+pub const SURVEYS_AT_ONCE: usize = 8;
+/// Between two batched queries about one content, however often the local client names it.
+pub const SURVEY_PAUSE: Duration = Duration::from_secs(10);
 /// Between two query rounds while another device prepares to fetch.
 pub const WAIT_ROUND: Duration = Duration::from_millis(200);
 /// Random part of that wait, so that the waiting do not ask in step.
@@ -203,7 +219,8 @@ pub const LAG_GAP: Duration = Duration::from_secs(1);
 pub const LOOK_AFTER: Duration = Duration::from_millis(600);
 /// ... up to this.
 pub const LOOK_MAX: Duration = Duration::from_secs(8);
-/// A fetcher looks round this often, so that two that do not hear each other's announcements still merge.
+/// A fetcher looks round after this, so that two that do not hear each other's announcements still merge; looks that find nobody double
+/// it, up to [`LOOK_MAX`].
 pub const FETCHER_LOOK: Duration = Duration::from_secs(1);
 /// A Wi-Fi station lets a wired device go first for so long: a sync file reaches the devices of a site within it, and what a station
 /// leads crosses the air twice for each of the others.
@@ -229,6 +246,14 @@ pub const RIVAL_LIFETIME: Duration = Duration::from_millis(800);
 pub const REASON_MEMORY: Duration = Duration::from_secs(60);
 /// What a refused reader is told to wait: retries on a LAN are about a second (behaviour 57).
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Transfers of complete files remembered for an hour: who of them may say that a file is wrong.
+pub const SERVED_REMEMBERED: usize = 64;
+/// A complete file that was blamed is not hashed again within this (design section 7).
+pub const REHASH_AGAIN: Duration = Duration::from_secs(3_600);
+/// Between the beginnings of two such hashings, whatever is blamed.
+pub const REHASH_PAUSE: Duration = Duration::from_secs(600);
+/// After every [`READ_CHUNK_BYTES`] of one: 8 MB/s at most, a small part of a core.
+pub const REHASH_BREATH: Duration = Duration::from_millis(2);
 /// Query nonces remembered, so that a recorded query is not answered twice.
 pub const NONCES_REMEMBERED: usize = 512;
 
@@ -270,6 +295,8 @@ pub const EVENT_PAUSE_UNWATCHED: Duration = Duration::from_millis(50);
 pub const EVENT_BYTES: usize = 16_384;
 /// A follower looks at its growing file this often even if no event says so: some file systems have none.
 pub const GROWTH_POLL: Duration = Duration::from_millis(250);
+/// Wrong files remembered, so that they are not offered: more than ever rot at once on a card that still works.
+pub const WRONG_FILES: usize = 16;
 /// Asked of the kernel ahead of a cold read: a few records, so that the next ones are warm.
 pub const READ_AHEAD_BYTES: u64 = 4 * RECORD_BYTES as u64;
 /// Read at once where a read cannot be told not to wait: under a millisecond on an SD card.

@@ -30,6 +30,10 @@ pub enum Role {
     Take = 3,
     /// The server's 200 or 206 to that.
     Give = 4,
+    /// The client's batched query, for one of its contents.
+    Survey = 5,
+    /// The server's answer to it.
+    Tell = 6,
 }
 
 /// Everything the two ends have said. Fields that a message comes too early for count as zero, whatever they hold.
@@ -76,6 +80,11 @@ impl Transcript {
 
     fn until(&self, role: Role) -> Self {
         let mut said = *self;
+        if role > Role::Give {
+            let Self { client, server, id, client_nonce, answer, .. } = *self;
+            let answer = if role == Role::Tell { answer } else { Standing::default() };
+            return Self { client, server, id, client_nonce, answer, ..Self::default() };
+        }
         if role < Role::Give {
             said.server_nonce = [0; 16];
         }

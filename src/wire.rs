@@ -95,6 +95,17 @@ pub struct Reply {
     /// T3: the sender's clock when it sent this.
     #[serde(with = "nanos")]
     pub transmit: Timestamp,
+    /// Where the asker is unknown there: the nonce of a probe that this reply is at the same time, so that one datagram from a stranger is never
+    /// answered by two.
+    pub probe: Option<[u8; 16]>,
+}
+
+impl Reply {
+    /// The probe that it is, too; its T1 is the reply's T3.
+    pub fn asked(&self) -> Option<Probe> {
+        let Self { node, interval_ms, flags, transmit, .. } = *self;
+        self.probe.map(|nonce| Probe { node, os: self.os.clone(), nonce, origin: transmit, interval_ms, flags })
+    }
 }
 
 /// The received probe, as a [`Reply`] repeats it.
@@ -172,6 +183,15 @@ impl Datagram {
             (*version, *kind) = (PROTOCOL_VERSION, said);
         } else {
             body.fill(0);
+        }
+    }
+
+    /// The probe that this is, or carries.
+    pub fn asked(&self) -> Option<Probe> {
+        match self {
+            Self::Probe(probe) => Some(probe.clone()),
+            Self::Reply(reply) => reply.asked(),
+            Self::Announce(_) => None,
         }
     }
 

@@ -7,7 +7,8 @@
 use p2p_agent::content::ContentMd5;
 use p2p_agent::exchange::{Answer, Given, PeerRequest};
 use p2p_agent::http::{ContentRange, Range, Refusal, parse_request, parse_response};
-use p2p_agent::limits::{CONTENT_BYTES, HEAD_BYTES};
+use p2p_agent::limits::{CONTENT_BYTES, HEAD_BYTES, SURVEY_IDS};
+use p2p_agent::survey::{ASKED_BYTES, Survey};
 use std::net::Ipv4Addr;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 20);
@@ -51,6 +52,16 @@ pub fn request(data: &[u8]) {
     if let Some(Ok(range)) = head.range() {
         assert!(range.last.is_none_or(|last| range.first <= last));
         assert_eq!(Range::parse(&range.to_string()), Ok(range));
+    }
+    if let Some(Ok((nonce, length))) = Survey::is_asked(&head) {
+        assert!(PeerRequest::parse(&head).is_err() && length <= SURVEY_IDS * ASKED_BYTES);
+        let body = data.get(head.head_bytes..head.head_bytes + length).unwrap_or_default();
+        if let Some(survey) = Survey::parse(nonce, body) {
+            let again = survey.message(SERVER).expect("it fits");
+            let head = parse_request(&again).expect("our own head").expect("a whole one");
+            assert_eq!(Survey::is_asked(&head), Some(Ok((nonce, length))));
+            assert_eq!(Survey::parse(nonce, &again[head.head_bytes..]), Some(survey));
+        }
     }
     let Ok(asked) = PeerRequest::parse(&head) else { return };
     match asked {

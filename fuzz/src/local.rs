@@ -4,7 +4,7 @@
 //! - What is understood says the same when it is written in the usual way.
 
 use p2p_agent::http::{chunk_size, parse_request};
-use p2p_agent::limits::CONTENT_BYTES;
+use p2p_agent::limits::{CONTENT_BYTES, SURVEY_IDS};
 
 #[path = "../../src/bin/p2p-agent/api/asked.rs"]
 #[allow(dead_code)]
@@ -40,6 +40,7 @@ pub fn local(data: &[u8]) {
             assert_eq!(head.method, "POST");
             form(data.get(head.head_bytes..).unwrap_or_default());
         }
+        Ok(Asked::Wanted) => assert_eq!(head.method, "POST"),
         Err(Fault::Method(allowed)) => assert_ne!(head.method, allowed),
         Err(Fault::NoSuchPath | Fault::Bad(_)) => {}
     }
@@ -62,6 +63,11 @@ fn content(request: &ContentRequest) {
 
 fn form(body: &[u8]) {
     let Ok(text) = std::str::from_utf8(body) else { return };
+    if let Some(wanted) = asked::wanted(text) {
+        assert!((1..=SURVEY_IDS).contains(&wanted.len()));
+        let usual: Vec<String> = wanted.iter().map(|md5| format!("content={md5}")).collect();
+        assert_eq!(asked::wanted(&usual.join("&")), Some(wanted));
+    }
     let Some(report) = asked::report(text) else { return };
     let Report { md5, offset, internet, size, .. } = report;
     assert!([offset, internet, size.unwrap_or(0)].iter().all(|bytes| *bytes <= CONTENT_BYTES));

@@ -178,9 +178,8 @@ impl Driver {
         self.agent.handle_timeout(self.now, wall, due);
         let sent = settle(&mut self.agent, self.now, wall, &self.links);
         for transmit in sent {
-            if let (Some(interface), Ok(Datagram::Probe(probe))) =
-                (transmit.interface, Datagram::decode(&transmit.bytes))
-            {
+            let asked = Datagram::decode(&transmit.bytes).ok().and_then(|datagram| datagram.asked());
+            if let (Some(interface), Some(probe)) = (transmit.interface, asked) {
                 self.probes.push((interface, probe));
             }
         }
@@ -230,9 +229,8 @@ impl Driver {
         let wall = self.wall();
         let sent = drain(&mut self.agent, self.now, wall, &self.links);
         for transmit in sent {
-            if let (Some(interface), Ok(Datagram::Probe(probe))) =
-                (transmit.interface, Datagram::decode(&transmit.bytes))
-            {
+            let asked = Datagram::decode(&transmit.bytes).ok().and_then(|datagram| datagram.asked());
+            if let (Some(interface), Some(probe)) = (transmit.interface, asked) {
                 self.probes.push((interface, probe));
             }
         }

@@ -10,6 +10,7 @@ use crate::handshake::{Answerer, Asker};
 use crate::keys::ContentKeys;
 use crate::limits::{ADMIT_BELOW_PERCENT, FULL_PERCENT, QUERY_TIMEOUT, RETRY_AFTER};
 use crate::slots::Admission;
+use crate::survey::{Frame, SURVEY_BYTES, Survey, TOLD_BYTES};
 use crate::time::{Duration, Instant, Timestamp};
 use crate::wire::Announce;
 
@@ -40,9 +41,12 @@ impl Agent {
         if self.offenders.contains(now, from) {
             return None;
         }
-        let want = self.want_mut(announce.id)?;
-        let ours = announce.node == node;
-        if ours || !want.keys().verify_announce(announce) || !want.takes_hint(now, &announce.standing) {
+        let keys = self.want(announce.id).map(|want| want.keys()).or_else(|| self.whereabouts.keys(announce.id))?;
+        if announce.node == node || !keys.verify_announce(announce) {
+            return None;
+        }
+        self.whereabouts.handle_standing(announce.id, from, &announce.standing);
+        if !self.want_mut(announce.id)?.takes_hint(now, &announce.standing) {
             return None;
         }
         Some(Hint { id: announce.id, interface, peer: from })
@@ -50,6 +54,7 @@ impl Agent {
 
     /// A peer proved its standing when it was asked after a [`Hint`]; true when a waiting local request should be polled.
     pub fn handle_standing(&mut self, now: Instant, id: PublicId, peer: Ipv4Addr, standing: Standing) -> bool {
+        self.whereabouts.handle_standing(id, peer, &standing);
         let condition = self.condition_for(now, id);
         self.want_mut(id).is_some_and(|want| want.handle_standing(now, peer, standing, condition))
     }
@@ -70,25 +75,75 @@ impl Agent {
         if self.nonces.iter().any(|seen| seen == nonce) {
             return None;
         }
-        if self.nonces.is_full() {
-            self.nonces.pop_front();
-        }
-        // There is room now.
-        let _ = self.nonces.push_back(*nonce);
+        self.remember(*nonce);
         self.discovery.handle_authenticated(now, interface, from);
+        self.whereabouts.handle_standing(keys.id(), from, asker);
         let condition = self.condition_for(now, keys.id());
         let heeded = !self.offenders.contains(now, from);
         let woken = match self.want_mut(keys.id()).filter(|_| heeded) {
             Some(want) => want.handle_standing(now, from, *asker, condition),
             None => false,
         };
+        if let Held::Complete(_) = held {
+            self.blame.handle_query(now, keys.id(), from, asker.attempt);
+        }
         let standing = self.standing(now, keys.id(), held);
-        if standing.state == State::Idle && !self.wants.iter().any(|want| want.keys().id() == keys.id()) {
+        if standing.state == State::Idle && !self.wants.iter().any(|want| want.is_called(keys.id())) {
             return None;
         }
         let challenge = self.random.bytes();
         let answer = answerer.answer(keys, standing, challenge);
         Some((answerer, answer, woken))
+    }
+
+    /// A query about a content that is neither held nor wanted yet, so that its answer is 404: if the client wants the content soon, and the
+    /// peer proved that it knows it, what it says about itself is kept.
+    pub fn handle_query_in_vain(&mut self, (from, to): (Ipv4Addr, Ipv4Addr), query: &PeerRequest) {
+        let PeerRequest::Query { id, asker, .. } = query else { return };
+        let proven = |keys| Answerer::accept(keys, from, to, query).is_ok();
+        if self.whereabouts.keys(*id).is_some_and(proven) {
+            self.whereabouts.handle_standing(*id, from, asker);
+        }
+    }
+
+    /// A batched query of a peer. `find` gives the keys of an id and what is held of it. None: 404, nothing is told.
+    pub fn handle_survey(
+        &mut self,
+        now: Instant,
+        interface: IfIndex,
+        (from, to): (Ipv4Addr, Ipv4Addr),
+        survey: &Survey,
+        mut find: impl FnMut(&PublicId) -> Option<(ContentKeys, Held)>,
+    ) -> Option<heapless::Vec<u8, SURVEY_BYTES>> {
+        if self.nonces.iter().any(|seen| *seen == survey.nonce) {
+            return None;
+        }
+        let frame = Frame { client: from, server: to, nonce: survey.nonce };
+        let (mut told, mut any) = (heapless::Vec::new(), false);
+        for (id, proof) in &survey.asked {
+            let known = find(id).filter(|(keys, _)| frame.is_proven(keys, proof)).and_then(|(keys, held)| {
+                let standing = self.standing(now, *id, held);
+                let is_known = standing.state != State::Idle || self.want(*id).is_some();
+                is_known.then(|| frame.tell(&keys, standing))
+            });
+            any |= known.is_some();
+            // It holds the longest answer.
+            let _ = told.extend_from_slice(&known.unwrap_or([0; TOLD_BYTES]));
+        }
+        if !any {
+            return None;
+        }
+        self.remember(survey.nonce);
+        self.discovery.handle_authenticated(now, interface, from);
+        Some(told)
+    }
+
+    fn remember(&mut self, nonce: [u8; 16]) {
+        if self.nonces.is_full() {
+            self.nonces.pop_front();
+        }
+        // There is room now.
+        let _ = self.nonces.push_back(nonce);
     }
 
     /// A query of ours about `keys` to a peer.
@@ -118,7 +173,21 @@ impl Agent {
         if alternative && !self.slots.has_bandwidth(now, id, best, percent) {
             return Admission::Full { retry_after: RETRY_AFTER };
         }
-        self.slots.admit(now, address, id)
+        let admission = self.slots.admit(now, address, id);
+        if let (Admission::Granted(_), Held::Complete(_)) = (&admission, held) {
+            self.blame.handle_served(now, id, address);
+        }
+        admission
+    }
+
+    /// A content whose complete file somebody blamed, to be hashed now; [`Agent::handle_rehashed`] when that is over.
+    pub fn poll_rehash(&mut self, now: Instant) -> Option<PublicId> {
+        self.blame.poll(now)
+    }
+
+    /// The hashing is over, however it ended.
+    pub fn handle_rehashed(&mut self) {
+        self.blame.handle_hashed();
     }
 
     /// Whether this peer says that it is a Wi-Fi station.

@@ -2,10 +2,10 @@ use super::*;
 use crate::content::ContentMd5;
 use crate::exchange::PeerRequest;
 use crate::keys::{ContentKeys, DomainKey};
-use crate::limits::{OFFENCES, WIRE_PATIENCE, WIRES_UNWILLING};
+use crate::limits::{OFFENCES, WIDE, WIRE_PATIENCE, WIRES_UNWILLING};
 use crate::slots::Admission;
 use crate::time::Duration;
-use crate::want::{Round, SourceEnd, Step};
+use crate::want::{Answered, Round, SourceEnd, Step};
 use std::boxed::Box;
 
 const NOW: Instant = Instant::from_micros(5_000_000);
@@ -177,4 +177,53 @@ fn a_station_that_waited_in_vain_for_a_wire_does_not_wait_for_one_again_soon() {
     }
     assert!(now >= NOW + WIRE_PATIENCE);
     assert!(!a.condition(now).wires && a.condition(now + WIRES_UNWILLING).wires);
+}
+
+#[test]
+fn a_few_are_asked_first_where_some_are_known_and_everybody_before_a_claim() {
+    let mut a = node(1, A);
+    let others: std::vec::Vec<Ipv4Addr> = (2..30).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
+    others.iter().for_each(|peer| a.discovery.handle_authenticated(NOW, LINK, *peer));
+    let id = keys().id();
+    assert!(a.handle_wanted_soon(NOW, &keys()));
+    let holder = Standing { state: State::Complete, size: Some(9), available: 9, attempt: 1, ..Standing::default() };
+    a.handle_surveyed(id, B, &holder);
+    a.handle_request(NOW, keys(), 0, None).expect("room");
+    assert_eq!(a.poll_want(NOW, id), Some(Step::Query));
+    assert_eq!(a.whom_to_ask(NOW, id), [B]);
+    // It is gone; what the few said decides nothing, and it is not asked first again.
+    a.handle_round(NOW, id, Round { asked: 1, silent: 1 }, &[]);
+    assert_eq!(a.standing(NOW, id, Held::Nothing).state, State::Wanting);
+    assert_eq!(a.poll_want(NOW, id), Some(Step::Query));
+    assert_eq!(a.whom_to_ask(NOW, id).len(), others.len());
+    a.handle_round(NOW, id, Round { asked: others.len(), silent: 1 }, &[]);
+    assert_eq!(a.standing(NOW, id, Held::Nothing).state, State::Claiming);
+    // Whoever was heard meanwhile changes nothing about who is asked before the lease is held.
+    a.handle_surveyed(id, B, &holder);
+    assert_eq!(a.poll_want(NOW, id), Some(Step::Query));
+    assert_eq!(a.whom_to_ask(NOW, id).len(), others.len());
+}
+
+#[test]
+fn while_only_room_is_missing_a_part_is_asked_and_the_lease_never_decided_by_it() {
+    let mut a = node(1, A);
+    let others: std::vec::Vec<Ipv4Addr> = (2..60).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
+    others.iter().for_each(|peer| a.discovery.handle_authenticated(NOW, LINK, *peer));
+    let id = keys().id();
+    let standing = Standing { state: State::Complete, size: Some(9), available: 9, attempt: 1, ..Standing::default() };
+    let answer = Answered { peer: B, standing, wired: true, delay: Duration::ZERO };
+    a.handle_request(NOW, keys(), 0, None).expect("room");
+    assert_eq!(a.poll_want(NOW, id), Some(Step::Query));
+    assert_eq!(a.whom_to_ask(NOW, id).len(), others.len());
+    a.handle_round(NOW, id, Round { asked: others.len(), silent: 0 }, &[answer]);
+    assert!(matches!(a.poll_want(NOW, id), Some(Step::Follow { .. })));
+    let _ = a.handle_source_end(NOW, id, B, SourceEnd::Busy);
+    assert_eq!(a.poll_want(NOW, id), Some(Step::Query));
+    let asked = a.whom_to_ask(NOW, id);
+    assert_eq!(asked.len(), WIDE);
+    // None of them has anything: the holder may have gone.
+    a.handle_round(NOW, id, Round { asked: WIDE, silent: 0 }, &[]);
+    assert_eq!(a.poll_want(NOW, id), Some(Step::Query));
+    assert_eq!(a.whom_to_ask(NOW, id).len(), others.len());
+    assert_eq!(a.standing(NOW, id, Held::Nothing).state, State::Wanting);
 }

@@ -26,7 +26,13 @@ impl Discovery {
         }
         match Datagram::decode(bytes)? {
             Datagram::Probe(probe) if probe.node != self.node => self.on_probe(now, received, interface, from, &probe),
-            Datagram::Reply(reply) if reply.node != self.node => self.on_reply(now, received, interface, from, &reply),
+            Datagram::Reply(reply) if reply.node != self.node => {
+                let heard = self.on_reply(now, received, interface, from, &reply)?;
+                if let Some(probe) = reply.asked() {
+                    self.answer(now, received, (interface, from), &probe)?;
+                }
+                Ok(heard)
+            }
             Datagram::Announce(announce) if announce.node != self.node => {
                 Ok(Some(Heard::Announce { interface, from, announce }))
             }
@@ -44,16 +50,39 @@ impl Discovery {
         probe: &Probe,
     ) -> Result<Option<Heard>, Dropped> {
         self.census.handle_address(now, from);
+        self.afford_reply(now, interface, from)?;
+        self.on_heard(now, interface, from, probe.node)?;
+        self.queue_reply(received, (interface, from), probe)
+    }
+
+    /// Answers the probe that a reply carried.
+    pub(super) fn answer(
+        &mut self,
+        now: Instant,
+        received: Timestamp,
+        (interface, from): (IfIndex, Ipv4Addr),
+        probe: &Probe,
+    ) -> Result<Option<Heard>, Dropped> {
+        self.afford_reply(now, interface, from)?;
+        self.queue_reply(received, (interface, from), probe)
+    }
+
+    fn afford_reply(&mut self, now: Instant, interface: IfIndex, from: Ipv4Addr) -> Result<(), Dropped> {
         if !self.sources.bucket(from).take(now, limits::REPLIES_PER_SOURCE) {
             return Err(Dropped::SourceBusy);
         }
         let known = self.peers.get(interface, from).is_some_and(|peer| peer.is_routable());
         let everybody = if known { &mut self.replies_to_peers } else { &mut self.replies_to_strangers };
-        if !everybody.take(now, limits::REPLIES_OVERALL) {
-            return Err(Dropped::Busy);
-        }
-        self.on_heard(now, interface, from, probe.node)?;
-        let reply = Outgoing::Reply { interface, to: from, echo: Echo::from(probe), receive: received };
+        if everybody.take(now, limits::REPLIES_OVERALL) { Ok(()) } else { Err(Dropped::Busy) }
+    }
+
+    fn queue_reply(
+        &mut self,
+        receive: Timestamp,
+        (interface, to): (IfIndex, Ipv4Addr),
+        probe: &Probe,
+    ) -> Result<Option<Heard>, Dropped> {
+        let reply = Outgoing::Reply { interface, to, echo: Echo::from(probe), receive, probe: None };
         self.outbox.push_back(reply).map_err(|_| Dropped::Busy)?;
         Ok(None)
     }

@@ -34,8 +34,9 @@
 //!
 //! Datagrams to an address are answers, each as long as the probe it answers and within a budget for the source and one for all sources
 //! (peers and strangers apart, so that strangers cannot use up the answers that peers wait for), and own probes: one for each stranger
-//! heard, out of the same budget of the source and one for all strangers. So whoever forges an address gets at most two datagrams sent to it
-//! for each of his, of the same length, and never more than `limits::REPLIES_PER_SOURCE`.
+//! heard, out of the same budget of the source and one for all strangers. A stranger that sent a probe gets its probe inside the answer ([`wire::Reply`]),
+//! and no other one later. So whoever forges an address gets at most one datagram sent to it for each of his, of the same length, and never more
+//! than `limits::REPLIES_PER_SOURCE`.
 
 mod bucket;
 mod census;
@@ -239,9 +240,14 @@ impl Discovery {
                     *counter += 1;
                     (to, Datagram::Probe(Probe { node, os, nonce, origin: wall, interval_ms, flags }))
                 }
-                Outgoing::Reply { to, echo, receive, .. } => {
+                Outgoing::Reply { to, echo, receive, probe, .. } => {
                     self.counters.replies += 1;
-                    (Some(to), Datagram::Reply(Reply { node, os, interval_ms, flags, echo, receive, transmit: wall }))
+                    if let Some(nonce) = probe {
+                        self.nonces.insert(nonce, interface, Some(to), now, wall);
+                    }
+                    let transmit = wall;
+                    let reply = Reply { node, os, interval_ms, flags, echo, receive, transmit, probe };
+                    (Some(to), Datagram::Reply(reply))
                 }
             };
             let mut bytes = [0; limits::DATAGRAM_BYTES];
@@ -277,12 +283,33 @@ impl Discovery {
     fn probe_alone(&mut self, now: Instant, random: &mut Random) {
         let own_interval = self.announced_interval();
         for peer in self.peers.iter_mut().filter(|peer| peer.probe_at(own_interval) <= now) {
-            let room = !self.outbox.is_full() && self.nonces.has_unicast_room(now);
-            let affordable = room
-                && self.sources.bucket(peer.addr).take(now, limits::REPLIES_PER_SOURCE)
+            // A reply that is about to leave for it carries the probe.
+            let reply = self.outbox.iter_mut().find_map(|outgoing| match outgoing {
+                Outgoing::Reply { interface, to, probe, .. } if (*interface, *to) == (peer.interface, peer.addr) => {
+                    Some(probe)
+                }
+                _ => None,
+            });
+            let paid = reply.is_some() || self.sources.bucket(peer.addr).take(now, limits::REPLIES_PER_SOURCE);
+            let affordable = paid
+                && self.nonces.has_unicast_room(now)
                 && (peer.is_routable() || self.probes_to_strangers.take(now, limits::PROBES_TO_STRANGERS));
-            let probe = Outgoing::Probe { interface: peer.interface, to: Some(peer.addr), nonce: random.bytes() };
-            if affordable && self.outbox.push_back(probe).is_ok() {
+            let (addr, interface, nonce) = (peer.addr, peer.interface, random.bytes());
+            let asked = match reply {
+                Some(probe) if affordable => {
+                    *probe = Some(nonce);
+                    true
+                }
+                Some(_) => {
+                    // Later it would be a second datagram for one; a stranger that is there is heard again.
+                    peer.ask_at = if peer.is_routable() { peer.ask_at } else { Instant::FAR };
+                    false
+                }
+                None => {
+                    affordable && self.outbox.push_back(Outgoing::Probe { interface, to: Some(addr), nonce }).is_ok()
+                }
+            };
+            if asked {
                 peer.ask_at = Instant::FAR;
                 peer.asked_at = Some(now);
             } else {

@@ -55,7 +55,7 @@ fn encoded(datagram: Datagram) -> [u8; limits::DATAGRAM_BYTES] {
 
 /// What node `n` would answer to this probe.
 fn reply_of(n: usize, probe: &Transmit) -> Reply {
-    let Ok(Datagram::Probe(probe)) = Datagram::decode(&probe.bytes) else { panic!("not a probe") };
+    let probe = asked(probe).expect("a probe");
     Reply {
         node: node(n),
         os: OsVersion::new(),
@@ -64,6 +64,16 @@ fn reply_of(n: usize, probe: &Transmit) -> Reply {
         echo: Echo::from(&probe),
         receive: probe.origin,
         transmit: probe.origin,
+        probe: None,
+    }
+}
+
+/// The probe that was sent, alone or within a reply.
+fn asked(transmit: &Transmit) -> Option<Probe> {
+    match Datagram::decode(&transmit.bytes) {
+        Ok(Datagram::Probe(probe)) => Some(probe),
+        Ok(Datagram::Reply(reply)) => reply.asked(),
+        _ => None,
     }
 }
 
@@ -111,7 +121,7 @@ impl Bench {
 }
 
 fn is_probe(transmit: &Transmit) -> bool {
-    matches!(Datagram::decode(&transmit.bytes), Ok(Datagram::Probe(_)))
+    asked(transmit).is_some()
 }
 
 #[test]
@@ -136,15 +146,37 @@ fn three_probes_leave_within_300_ms_of_the_link_up() {
 }
 
 #[test]
-fn a_probe_from_an_unknown_node_is_answered_and_probed_back_at_once() {
+fn a_probe_from_an_unknown_node_is_answered_and_probed_back_in_one_datagram() {
     let mut bench = Bench::new();
     let sent = bench.hears(millis_in(5), 1, &probe_of(node(1), [1; 16]));
-    let [answer, back] = sent.as_slice() else { panic!("{sent:?}") };
+    let [answer] = sent.as_slice() else { panic!("{sent:?}") };
     let Ok(Datagram::Reply(answer_body)) = Datagram::decode(&answer.bytes) else { panic!() };
     assert_eq!((answer_body.echo.node, answer_body.echo.nonce, answer_body.echo.origin), (node(1), [1; 16], BOOT));
     assert_eq!((answer_body.receive, answer_body.transmit), (wall(millis_in(5)), wall(millis_in(5))));
-    assert_eq!((answer.to, back.to, is_probe(back)), (To::Unicast(addr(1)), To::Unicast(addr(1)), true));
+    assert_eq!((answer.to, is_probe(answer)), (To::Unicast(addr(1)), true));
     assert_eq!((bench.state(1), bench.own.peers().routable().count()), (Some(PeerState::Heard), 0));
+    bench.hears(millis_in(6), 1, &encoded(Datagram::Reply(reply_of(1, answer))));
+    assert_eq!(bench.state(1), Some(PeerState::Probed));
+    let sent = bench.hears(millis_in(7), 1, &probe_of(node(1), [2; 16]));
+    assert!(sent.len() == 1 && !is_probe(&sent[0]), "who is known is only answered");
+}
+
+#[test]
+fn a_probe_within_a_reply_is_answered_once_and_only_if_the_reply_was_asked_for() {
+    let mut bench = Bench::new();
+    let broadcast = bench.timeout(millis_in(0)).remove(0);
+    let with_probe = Reply { probe: Some([7; 16]), ..reply_of(1, &broadcast) };
+    let unasked = Echo { nonce: [0; 16], ..with_probe.echo.clone() };
+    let unasked = encoded(Datagram::Reply(Reply { echo: unasked, ..with_probe.clone() }));
+    assert_eq!(bench.hears(millis_in(1), 1, &unasked), []);
+    let sent = bench.hears(millis_in(1), 1, &encoded(Datagram::Reply(with_probe.clone())));
+    let [answer] = sent.as_slice() else { panic!("{sent:?}") };
+    let Ok(Datagram::Reply(said)) = Datagram::decode(&answer.bytes) else { panic!() };
+    assert_eq!((said.echo.nonce, said.echo.origin), ([7; 16], with_probe.transmit));
+    // The stranger becomes a peer by its answer to the probe in there.
+    assert_eq!(bench.state(1), Some(PeerState::Heard));
+    bench.hears(millis_in(2), 1, &encoded(Datagram::Reply(reply_of(1, answer))));
+    assert_eq!(bench.state(1), Some(PeerState::Probed));
 }
 
 #[test]
@@ -349,21 +381,19 @@ fn forged_node_ids_by_the_thousand_keep_no_newcomer_out_of_an_empty_table() {
     }
 }
 
-/// For every address: answers are as many as probes came from there at most, each of the same length, and own probes are one for each
-/// stranger heard; both together stay within the source's budget, and all own probes within that for strangers.
+/// For every address: no more datagrams than probes came from there, each of the same length, and within the source's budget; those that are probes,
+/// too, within that for strangers. Nothing follows later.
 #[test]
 fn a_forged_source_gets_no_more_than_its_budget() {
     let (burst, rate) = limits::REPLIES_PER_SOURCE;
     let mut bench = Bench::new();
-    let mut to_victim = (0, 0);
+    let mut to_victim = 0;
     for ms in 0..10_000u64 {
-        for sent in bench.hears(millis_in(ms), 1, &probe_of(node(ms as usize % 7 + 1), [1; 16])) {
-            assert_eq!(sent.to, To::Unicast(addr(1)));
-            if is_probe(&sent) { to_victim.1 += 1 } else { to_victim.0 += 1 }
-        }
+        let sent = bench.hears(millis_in(ms), 1, &probe_of(node(ms as usize % 7 + 1), [1; 16]));
+        assert!(sent.len() <= 1 && sent.iter().all(|sent| sent.to == To::Unicast(addr(1))), "{sent:?}");
+        to_victim += sent.len();
     }
-    let budget = u64::from(burst + rate * 10);
-    assert!(to_victim.0 + to_victim.1 <= budget, "{to_victim:?}");
+    assert!(to_victim <= (burst + rate * 10) as usize, "{to_victim}");
 
     let (burst, rate) = limits::PROBES_TO_STRANGERS;
     let mut sent = BTreeMap::<Ipv4Addr, (u32, u32)>::new();
@@ -372,10 +402,14 @@ fn a_forged_source_gets_no_more_than_its_budget() {
         for transmit in bench.hears(at, 10 + n as usize, &probe_of(node(n as usize), [1; 16])) {
             let To::Unicast(to) = transmit.to else { panic!() };
             let counts = sent.entry(to).or_default();
-            if is_probe(&transmit) { counts.1 += 1 } else { counts.0 += 1 }
+            counts.0 += 1;
+            counts.1 += u32::from(is_probe(&transmit));
         }
     }
-    assert!(sent.values().all(|&(answers, probes)| answers <= 1 && probes <= 1));
+    for ms in (71_000..75_000).step_by(50) {
+        assert!(bench.timeout(millis_in(ms)).iter().all(|sent| sent.to == To::Broadcast), "nobody is probed later");
+    }
+    assert!(sent.values().all(|&(sent, _)| sent <= 1));
     let probes: u32 = sent.values().map(|counts| counts.1).sum();
     assert!(probes <= burst + rate * 10 + 1, "{probes}");
     let answers: u32 = sent.values().map(|counts| counts.0).sum();

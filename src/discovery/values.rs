@@ -59,7 +59,7 @@ pub enum InterfaceUp {
 #[derive(Clone, Debug)]
 pub(super) enum Outgoing {
     Probe { interface: IfIndex, to: Option<Ipv4Addr>, nonce: [u8; 16] },
-    Reply { interface: IfIndex, to: Ipv4Addr, echo: Echo, receive: Timestamp },
+    Reply { interface: IfIndex, to: Ipv4Addr, echo: Echo, receive: Timestamp, probe: Option<[u8; 16]> },
 }
 
 impl Outgoing {

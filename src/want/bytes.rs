@@ -18,7 +18,7 @@ impl Want {
             self.pace.handle_bytes(now, offset - self.offset);
             self.offset = offset;
             self.dry_since = now;
-            self.queued_at = None;
+            (self.queued_at, self.queue_rounds) = (None, 0);
             self.trouble = None;
         }
     }

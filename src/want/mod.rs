@@ -27,9 +27,9 @@ mod step;
 
 use core::net::Ipv4Addr;
 
-use crate::content::NodeId;
+use crate::content::{NodeId, PublicId};
 use crate::keys::ContentKeys;
-use crate::limits::{CONTRIBUTORS, REASON_MEMORY, WAIT_WITHOUT_BYTES};
+use crate::limits::{CONTRIBUTORS, FEW_IN_A_ROW, REASON_MEMORY, WAIT_WITHOUT_BYTES};
 use crate::time::Instant;
 use pace::Pace;
 pub use pace::Path;
@@ -60,9 +60,22 @@ enum Phase {
     Over,
 }
 
+/// Whom a round asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of whom a source is likely.
+    Few,
+    /// Some by chance: there are sources, and room is looked for.
+    Wide,
+    /// Everybody: whether to claim is decided only so.
+    All,
+}
+
 /// The state of one wanted content.
 pub struct Want {
     keys: ContentKeys,
+    /// What devices with the other domain key call it, while keys are rotated.
+    other_id: Option<PublicId>,
     tie_break: [u8; 8],
     phase: Phase,
     /// A local response is attached.
@@ -89,6 +102,20 @@ pub struct Want {
     pace: Pace,
     /// Since when every source is fed to its speed.
     queued_at: Option<Instant>,
+    /// Rounds that may ask a few before one has to ask everybody.
+    few_left: u8,
+    /// Whom the round that is under way asks.
+    scope: Scope,
+    /// More than one device has the content or wants it, as far as was last asked widely.
+    elsewhere: bool,
+    /// Only a part was asked where there had been sources, and there was none.
+    must_ask_all: bool,
+    /// Everybody has been asked since the request.
+    asked_all: bool,
+    /// Better placed devices that waited, too, when everybody was asked.
+    queue_place: u32,
+    /// Rounds since every source is fed to its speed.
+    queue_rounds: u32,
     /// Waits and sources in a row that ended without a byte.
     dried: u8,
     /// Bytes that were there when the present source was found.
@@ -111,6 +138,7 @@ impl Want {
         Self {
             tie_break: keys.tie_break(node),
             keys,
+            other_id: None,
             phase: Phase::Ask,
             served: true,
             offset,
@@ -131,6 +159,13 @@ impl Want {
             announce_at: Instant::FAR,
             pace: Pace::default(),
             queued_at: None,
+            few_left: FEW_IN_A_ROW,
+            scope: Scope::All,
+            elsewhere: true,
+            must_ask_all: false,
+            asked_all: false,
+            queue_place: 0,
+            queue_rounds: 0,
             dried: 0,
             followed_from: 0,
             stepping_back: false,
@@ -203,6 +238,21 @@ impl Want {
         }
     }
 
+    /// Bytes that the client has.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Devices with the other domain key call the content so.
+    pub fn handle_other_id(&mut self, other: PublicId) {
+        self.other_id = Some(other);
+    }
+
+    /// Whether this is one of the content's names on the wire.
+    pub fn is_called(&self, id: PublicId) -> bool {
+        self.keys.id() == id || self.other_id == Some(id)
+    }
+
     /// Keys of the content.
     pub fn keys(&self) -> &ContentKeys {
         &self.keys
@@ -253,6 +303,7 @@ impl Want {
     fn restart(&mut self, now: Instant) {
         self.dry_since = now;
         self.told = false;
+        (self.few_left, self.asked_all, self.queue_place, self.elsewhere) = (FEW_IN_A_ROW, false, 0, true);
         self.enter(now, Phase::Ask);
     }
 

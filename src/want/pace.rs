@@ -40,6 +40,8 @@ pub struct Pace {
     pause: Duration,
     /// The present look is for a wire only: the source does well.
     for_wire: bool,
+    /// The same for a fetcher.
+    fetcher_pause: Duration,
 }
 
 impl Default for Pace {
@@ -50,6 +52,7 @@ impl Default for Pace {
             look_at: Instant::FAR,
             pause: LOOK_AFTER,
             for_wire: false,
+            fetcher_pause: FETCHER_LOOK,
         }
     }
 }
@@ -78,6 +81,7 @@ impl Pace {
     /// A source was found, or a lease: it is given a moment.
     pub fn handle_start(&mut self, now: Instant) {
         self.look_at = now + LOOK_AFTER;
+        self.fetcher_pause = FETCHER_LOOK;
     }
 
     /// Whether to look round now for a source that is better than the present one. A station that is fed by another one looks for a wire.
@@ -114,7 +118,8 @@ impl Pace {
     pub fn poll_fetcher(&mut self, now: Instant) -> bool {
         let due = now >= self.look_at;
         if due {
-            self.look_at = now + FETCHER_LOOK;
+            self.look_at = now + self.fetcher_pause;
+            self.fetcher_pause = (self.fetcher_pause * 2).min(LOOK_MAX);
         }
         due
     }

@@ -71,6 +71,18 @@ impl Rivals {
             .map(|rival| (rival.address, rival.standing))
     }
 
+    /// Addresses of the living, the best placed first, up to `N`.
+    pub fn first<const N: usize>(&self, now: Instant, counts: impl Fn(Ipv4Addr) -> bool) -> heapless::Vec<Ipv4Addr, N> {
+        let mut first: heapless::Vec<(Ipv4Addr, (u8, Rank)), RIVALS> = heapless::Vec::new();
+        let alive = self.known.iter().filter(|rival| rival.alive(now) && counts(rival.address));
+        for rival in alive {
+            // As many as the table holds.
+            let _ = first.push((rival.address, key(&rival.standing)));
+        }
+        first.sort_unstable_by_key(|(_, key)| core::cmp::Reverse(*key));
+        first.into_iter().map(|(address, _)| address).take(N).collect()
+    }
+
     /// Whether this one was heard of lately and moves.
     pub fn lives(&self, now: Instant, address: Ipv4Addr) -> bool {
         self.known.iter().any(|rival| rival.address == address && rival.alive(now))

@@ -1,7 +1,7 @@
 use super::*;
 use crate::content::{ContentMd5, Rank, Standing, State};
 use crate::keys::DomainKey;
-use crate::limits::{AVOID_BUSY, LEASE_STALL, QUEUE_PATIENCE, QUEUE_STEP};
+use crate::limits::{AVOID_BUSY, LEASE_STALL, QUEUE_PATIENCE, QUEUE_STEP, WAIT_ROUND};
 use crate::random::Random;
 use crate::rank::Standpoint;
 use crate::time::Duration;
@@ -376,7 +376,8 @@ fn the_rest_of_a_queue_comes_in_the_order_of_ranks_and_is_admitted_anywhere_afte
             Step::Follow { alternative: false, .. } => break now.since(START),
             Step::Follow { peer, .. } => want.handle_source_end(now, peer, SourceEnd::Busy),
             Step::Wait { until } => {
-                assert!(until.since(now) >= QUEUE_STEP * 2 && until.since(now) <= QUEUE_STEP * 3);
+                // Behind one better placed device, and ever more patient.
+                assert!(until.since(now) >= QUEUE_STEP * 2 && until.since(now) <= WAIT_ROUND + QUEUE_STEP);
                 now = until;
             }
             Step::Fetch { reason } => panic!("{reason:?}"),

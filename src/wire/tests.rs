@@ -25,6 +25,7 @@ fn sample_reply() -> Reply {
         echo: Echo::from(&sample_probe()),
         receive: Timestamp::from_nanos(1_700_000_000_000_300_000),
         transmit: Timestamp::from_nanos(-5),
+        probe: Some([80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93, 94, 95]),
     }
 }
 
@@ -52,7 +53,16 @@ fn the_largest_reply_fits() {
     let (os, late) = (os_version(&"x".repeat(40)), Timestamp::from_nanos(i64::MIN));
     let flags = Flags { wired: true, metered: true, starved: true };
     let echo = Echo { node: NODE, nonce: [0xff; 16], origin: late, os: os.clone() };
-    let reply = Reply { node: NODE, os, interval_ms: u16::MAX, flags, echo, receive: late, transmit: late };
+    let reply = Reply {
+        node: NODE,
+        os,
+        interval_ms: u16::MAX,
+        flags,
+        echo,
+        receive: late,
+        transmit: late,
+        probe: Some([0xff; 16]),
+    };
     let datagram = Datagram::Reply(reply);
     assert_eq!(Datagram::decode(&encoded(&datagram)), Ok(datagram));
 }
@@ -122,12 +132,12 @@ proptest! {
 
     #[test]
     fn any_probe_and_its_reply_make_the_round_trip(
-        os in "[ -~]{0,32}", node: [u8; 8], nonce: [u8; 16], times: [i64; 3], interval_ms: u16, bits in 0_u8..8,
+        os in "[ -~]{0,32}", node: [u8; 8], nonce: [u8; 16], times: [i64; 3], interval_ms: u16, bits in 0_u8..8, back: bool,
     ) {
         let [origin, receive, transmit] = times.map(Timestamp::from_nanos);
         let (node, os, flags) = (NodeId(node), os_version(&os), Flags::from(bits));
         let probe = Probe { node, os: os.clone(), nonce, origin, interval_ms, flags };
-        let reply = Reply { node, os, interval_ms, flags, echo: Echo::from(&probe), receive, transmit };
+        let reply = Reply { node, os, interval_ms, flags, echo: Echo::from(&probe), receive, transmit, probe: back.then_some(probe.nonce) };
         for datagram in [Datagram::Probe(probe), Datagram::Reply(reply)] {
             prop_assert_eq!(Datagram::decode(&encoded(&datagram)), Ok(datagram));
         }

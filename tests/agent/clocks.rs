@@ -45,7 +45,8 @@ impl Neighbour {
             while !end.load(Ordering::Relaxed) {
                 let Ok(length) = socket.recv(&mut bytes) else { continue };
                 let receive = now(ahead);
-                let Ok(Datagram::Probe(probe)) = Datagram::decode(&bytes[..length]) else { continue };
+                let asked = Datagram::decode(&bytes[..length]).ok().and_then(|datagram| datagram.asked());
+                let Some(probe) = asked else { continue };
                 let reply = Datagram::Reply(Reply {
                     node,
                     os: os_version("neighbour"),
@@ -54,6 +55,7 @@ impl Neighbour {
                     echo: Echo::from(&probe),
                     receive,
                     transmit: now(ahead),
+                    probe: None,
                 });
                 send(&socket, &reply, target);
             }

@@ -60,6 +60,41 @@ fn during_a_rotation_devices_with_the_old_the_new_and_both_keys_share() {
 }
 
 #[test]
+fn during_a_rotation_who_has_both_keys_asks_with_both() {
+    let site = Site::new();
+    let (not_yet, already) = (start_with_keys(&site, &[OLD]), start_with_keys(&site, &[NEW]));
+    let both = start_with_keys(&site, &[NEW, OLD]);
+    both.wait_for_peers(2);
+    for (seed, holder) in [(84, &not_yet), (85, &already)] {
+        let content = Content::random(seed, 300_000);
+        holder.hold(&content);
+        both.get(&content.path()).assert_is(&content.bytes);
+    }
+}
+
+#[test]
+fn during_a_rotation_a_device_with_the_old_key_waits_for_who_fetches_with_both() {
+    let site = Site::new();
+    let both = start_with_keys(&site, &[NEW, OLD]);
+    let not_yet = start_with_keys(&site, &[OLD]);
+    both.wait_for_peers(1);
+    not_yet.wait_for_peers(1);
+    let content = Content::random(86, 400_000);
+    both.get(&content.path()).assert_fetch(&["nobody-has-it"]);
+    both.report(&format!("content={}&event=fetching&offset=0&internet=0", content.md5));
+    // Nothing is on disk there yet, and still it is known by its old name.
+    let follower = std::thread::spawn({
+        let (socket, path) = (not_yet.socket(), content.path());
+        move || crate::lab::local::try_get(&socket, &path, "").unwrap()
+    });
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    let mut part = both.begin_part(&content, 100_000);
+    part.grow_to(&content, content.bytes.len());
+    part.finish();
+    follower.join().unwrap().assert_is(&content.bytes);
+}
+
+#[test]
 fn a_guess_at_the_content_is_not_confirmed_without_the_domain_key() {
     let site = Site::new();
     let holder = start_with_keys(&site, &[OLD]);

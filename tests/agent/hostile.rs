@@ -393,6 +393,7 @@ fn datagrams_that_are_none_of_ours_are_counted_and_dropped() {
         },
         receive: Timestamp::from_nanos(0),
         transmit: Timestamp::from_nanos(0),
+        probe: None,
     };
     let mut bytes = [0; DATAGRAM_BYTES];
     Datagram::Reply(reply).encode(&mut bytes);

@@ -3,7 +3,7 @@
 use std::thread;
 
 use crate::lab::local::End;
-use crate::lab::{Agent, Content, Site};
+use crate::lab::{Agent, Content, Site, wait_for};
 
 #[test]
 fn a_second_client_of_one_content_reads_along_behind_the_first() {
@@ -102,12 +102,36 @@ fn wrong_bytes_under_a_right_name_never_end_cleanly_and_lead_to_the_internet() {
         let (body, end) = device.get(&target).rest();
         assert_eq!(end, End::Cut);
         assert!(body.len() < 150_000, "the last byte is held back");
-        device.get(&target).assert_fetch(&["md5-failed"]);
-        assert_eq!(device.metric("p2p_corrupt_total{what=\"content\"}"), 1);
         // Also to the own client, from the own directory.
         let (body, end) = poisoned.get(&target).rest();
         assert!(body.len() < 150_000 && end == End::Cut);
+        device.get(&target).assert_fetch(&["md5-failed"]);
+        assert_eq!(device.metric("p2p_corrupt_total{what=\"content\"}"), 1);
     }
+}
+
+#[test]
+fn a_holder_of_a_wrong_file_is_told_hashes_it_again_and_offers_it_no_more_until_it_is_replaced() {
+    let site = Site::new();
+    let [holder, device, another] = site.agents();
+    let mut content = Content::random(69, 300_000);
+    content.bytes[7] ^= 1;
+    holder.hold_as(&content.md5, &content.bytes);
+    holder.wait_until_known(&content.md5, "complete");
+    let target = content.path();
+    assert_eq!(device.get(&target).rest().1, End::Cut);
+    assert!(!holder.log().contains("is not what its name says"));
+    // Asking again is the blame.
+    device.get(&target).assert_fetch(&["md5-failed"]);
+    wait_for("the holder has found out", || {
+        holder.log().contains(&format!("the file {} of the content directory", content.md5))
+    });
+    assert_eq!(holder.metric("p2p_corrupt_total{what=\"content\"}"), 1);
+    assert!(!holder.get(&format!("/v1/explain/{}", content.md5)).text().contains("complete"));
+    content.bytes[7] ^= 1;
+    holder.hold_as(&content.md5, &content.bytes);
+    holder.wait_until_known(&content.md5, "complete");
+    another.get(&target).assert_is(&content.bytes);
 }
 
 #[test]

@@ -17,5 +17,6 @@ mod local_clients;
 mod service_manager;
 mod sharing;
 mod slots;
+mod survey;
 mod switch;
 mod turns;

@@ -69,7 +69,7 @@ fn datagrams(address: Ipv4Addr) -> UdpSocket {
 }
 
 fn answer(own: &UdpSocket, number: usize, bytes: &[u8], from: SocketAddr, ahead: Duration) {
-    let Ok(Datagram::Probe(probe)) = Datagram::decode(bytes) else { return };
+    let Some(probe) = Datagram::decode(bytes).ok().and_then(|datagram| datagram.asked()) else { return };
     let now = Timestamp::from_nanos(probe.origin.as_nanos() + i64::try_from(ahead.as_nanos()).unwrap());
     let reply = Reply {
         node: NodeId([100 + number as u8; 8]),
@@ -79,6 +79,7 @@ fn answer(own: &UdpSocket, number: usize, bytes: &[u8], from: SocketAddr, ahead:
         echo: Echo::from(&probe),
         receive: now,
         transmit: now,
+        probe: None,
     };
     let mut bytes = [0; DATAGRAM_BYTES];
     Datagram::Reply(reply).encode(&mut bytes);

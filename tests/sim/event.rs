@@ -6,6 +6,7 @@ use p2p_agent::content::PublicId;
 use p2p_agent::exchange::{Answer, PeerRequest};
 use p2p_agent::limits::DATAGRAM_BYTES;
 use p2p_agent::slots::SlotId;
+use p2p_agent::survey::Survey;
 
 use crate::node::Us;
 
@@ -13,19 +14,90 @@ use crate::node::Us;
 pub enum Event {
     Boot(usize),
     Fault(usize),
-    Datagram { to: usize, from: usize, bytes: Rc<[u8; DATAGRAM_BYTES]> },
-    Timer { node: usize, epoch: u32 },
-    Query { from: usize, to: usize, content: usize, ask: Ask, request: PeerRequest },
-    Answer { from: usize, to: usize, content: usize, ask: Ask, answer: Option<Answer> },
-    Patience { node: usize, peer: usize, content: usize, ask: Ask },
-    Enough { node: usize, content: usize, ask: Ask },
-    Take { from: usize, to: usize, content: usize, serial: u32, alternative: bool },
-    Taken { from: usize, to: usize, content: usize, serial: u32, taken: Taken },
-    Relay { node: usize, content: usize, serial: u32 },
-    Client { node: usize, content: usize, serial: u32 },
-    Report { node: usize, content: usize, serial: u32 },
-    Watch { node: usize, epoch: u32 },
+    Datagram {
+        to: usize,
+        from: usize,
+        bytes: Rc<[u8; DATAGRAM_BYTES]>,
+    },
+    Timer {
+        node: usize,
+        epoch: u32,
+    },
+    Query {
+        from: usize,
+        to: usize,
+        content: usize,
+        ask: Ask,
+        request: PeerRequest,
+    },
+    Answer {
+        from: usize,
+        to: usize,
+        content: usize,
+        ask: Ask,
+        answer: Option<Answer>,
+    },
+    Patience {
+        node: usize,
+        peer: usize,
+        content: usize,
+        ask: Ask,
+    },
+    Enough {
+        node: usize,
+        content: usize,
+        ask: Ask,
+    },
+    Take {
+        from: usize,
+        to: usize,
+        content: usize,
+        serial: u32,
+        alternative: bool,
+    },
+    Taken {
+        from: usize,
+        to: usize,
+        content: usize,
+        serial: u32,
+        taken: Taken,
+    },
+    Relay {
+        node: usize,
+        content: usize,
+        serial: u32,
+    },
+    Client {
+        node: usize,
+        content: usize,
+        serial: u32,
+    },
+    Report {
+        node: usize,
+        content: usize,
+        serial: u32,
+    },
+    Watch {
+        node: usize,
+        epoch: u32,
+    },
     Hostile(usize),
+    /// The sync client names what it will want.
+    Named {
+        node: usize,
+        epoch: u32,
+    },
+    Survey {
+        from: usize,
+        to: usize,
+        survey: Survey,
+    },
+    Surveyed {
+        node: usize,
+        peer: usize,
+        survey: Survey,
+        told: Vec<u8>,
+    },
     Tick,
 }
 

@@ -142,6 +142,7 @@ fn scenarios() -> Vec<Scenario> {
         Scenario { name: "alone-1", n: 1, kind: Kind::Alone, first_max: 800 * MS, ..PLAIN },
         Scenario { name: "apart-5", n: 5, kind: Kind::Apart, ratio_max: 5.0, slowness_max: 1.02, ..PLAIN },
         Scenario { name: "thirty-files-10", weight: 3, kind: Kind::ManyFiles, slots_max: 10, ..PLAIN },
+        Scenario { name: "thirty-files-50", n: 50, weight: 1, kind: Kind::ManyFiles, slots_max: 20, ..PLAIN },
         Scenario { name: "busy-20", n: 20, kind: Kind::Busy, slowness_max: 1.20, ..PLAIN },
         Scenario {
             name: "rough-10",
@@ -267,7 +268,7 @@ fn simultaneous_starts_are_fetched_twice_in_less_than_one_of_two_hundred_and_wit
 
 fn table(scenarios: &[Scenario], outcomes: &[(usize, u64, Outcome)]) -> String {
     let mut out = String::from(
-        "scenario                     N uplink LAN jitter runs | ratio median worst | t/ideal median worst | longest gap s first byte s | most slots | doubles/1000 | most by one | follows | queries | datagrams per node\n",
+        "scenario                     N uplink LAN jitter runs | ratio median worst | t/ideal median worst | longest gap s first byte s | most slots | doubles/1000 | most by one | follows | queries | datagrams | packets per node\n",
     );
     for (at, scenario) in scenarios.iter().enumerate() {
         if !outcomes.iter().any(|(of, ..)| *of == at) {
@@ -285,7 +286,7 @@ fn table(scenarios: &[Scenario], outcomes: &[(usize, u64, Outcome)]) -> String {
         let Scenario { name, n, uplink, lan, jitter, .. } = scenario;
         let _ = writeln!(
             out,
-            "{name:<27} {n:>3} {uplink:>6} {lan:>3} {:>5.1}s {:>4} | {:>12.3} {:>5.3} | {:>14.3} {:>5.2} | {:>13.2} {:>12.2} | {:>10} | {doubles:>12} | {:>11.2} | {:>7.1} | {:>7.0} | {:>9.0}",
+            "{name:<27} {n:>3} {uplink:>6} {lan:>3} {:>5.1}s {:>4} | {:>12.3} {:>5.3} | {:>14.3} {:>5.2} | {:>13.2} {:>12.2} | {:>10} | {doubles:>12} | {:>11.2} | {:>7.1} | {:>7.0} | {:>9.0} | {:>7.0}",
             *jitter as f64 / S as f64,
             of.len(),
             median(|o| o.ratio),
@@ -299,6 +300,7 @@ fn table(scenarios: &[Scenario], outcomes: &[(usize, u64, Outcome)]) -> String {
             median(|o| o.follows),
             median(|o| o.queries),
             median(|o| o.datagrams),
+            median(|o| o.packets),
         );
     }
     out

@@ -121,6 +121,8 @@ pub struct Node {
     /// Entries of the peer table, when it was last looked at.
     pub known: usize,
     pub queries: u64,
+    pub surveys: u64,
+    pub connections: u64,
     pub datagrams: u64,
     /// Bytes flow over its link.
     pub loaded: bool,

@@ -95,6 +95,8 @@ pub struct Outcome {
     /// Most transfers that one device served at once.
     pub slots: usize,
     pub queries: f64,
+    /// Of queries, batched ones, connections for them, and datagrams.
+    pub packets: f64,
     pub datagrams: f64,
     /// Largest part of all bytes from the internet that one device fetched.
     pub largest: f64,
@@ -303,6 +305,12 @@ fn missing(world: &World, kind: Kind) -> u64 {
     }
 }
 
+/// What a device sends and causes to be sent when it asks: a query, its answer and an acknowledgement; two packets each way for thirty contents, and an
+/// acknowledgement; three to connect.
+fn packets(node: &crate::node::Node) -> u64 {
+    3 * node.queries + 5 * node.surveys + 3 * node.connections + node.datagrams
+}
+
 fn outcome(world: &World, ideal: Us, started: Us) -> Outcome {
     let nodes = world.nodes.len() as f64;
     let all: u64 = world.contents.iter().map(|content| content.size).sum();
@@ -317,6 +325,7 @@ fn outcome(world: &World, ideal: Us, started: Us) -> Outcome {
         gap: counted().map(|file| file.gap).max().unwrap_or(0),
         first: counted().map(|file| file.first).max().unwrap_or(0),
         slots: world.nodes.iter().map(|node| node.most_served).max().unwrap_or(0),
+        packets: world.nodes.iter().map(packets).sum::<u64>() as f64 / nodes,
         queries: world.nodes.iter().map(|node| node.queries).sum::<u64>() as f64 / nodes,
         datagrams: world.nodes.iter().map(|node| node.datagrams).sum::<u64>() as f64 / nodes,
         largest: world.nodes.iter().map(fetched).max().unwrap_or(0) as f64 / internet.max(1) as f64,

@@ -145,6 +145,8 @@ impl World {
             watching: false,
             known: 0,
             queries: 0,
+            surveys: 0,
+            connections: 0,
             datagrams: 0,
             loaded: false,
             served: 0,
@@ -228,6 +230,7 @@ impl World {
             Event::Boot(node) | Event::Hostile(node) => *node,
             Event::Datagram { to, .. }
             | Event::Query { to, .. }
+            | Event::Survey { to, .. }
             | Event::Answer { to, .. }
             | Event::Take { to, .. }
             | Event::Taken { to, .. } => *to,
@@ -237,6 +240,8 @@ impl World {
             | Event::Relay { node, .. }
             | Event::Client { node, .. }
             | Event::Report { node, .. }
+            | Event::Named { node, .. }
+            | Event::Surveyed { node, .. }
             | Event::Watch { node, .. } => *node,
             Event::Fault(fault) => return self.fault(self.faults[*fault].1),
             Event::Tick => return self.tick(),
@@ -265,6 +270,9 @@ impl World {
             Event::Client { node, content, serial } => self.client(node, content, serial),
             Event::Report { node, content, serial } => self.report(node, content, serial),
             Event::Watch { node, epoch } => self.watch(node, epoch),
+            Event::Named { node, epoch } => self.named(node, epoch),
+            Event::Survey { from, to, survey } => self.survey(from, to, survey),
+            Event::Surveyed { node, peer, survey, told } => self.surveyed(node, peer, &survey, &told),
             Event::Fault(_) | Event::Tick => {}
         }
         self.check(node);

@@ -55,6 +55,16 @@ TRANSFER = mac(CONTENT, LABEL, b"transfer", transcript(4))[:24]
 show("transfer keys", TRANSFER)
 
 
+# --- a batched query: one content of it ---
+def survey(role, said):
+    head = struct.pack(">BB4s4s16s16s", 1, role, bytes([192, 168, 1, 10]), bytes([192, 168, 1, 20]), PUBLIC_ID, bytes([0x11] * 16))
+    return head + standing(*IDLE) + bytes(16) + standing(*said) + bytes(8 + 1 + 16)
+
+
+show("survey asked", PUBLIC_ID + mac(PROOF, survey(5, IDLE))[:16])
+show("survey told", standing(*ANSWER) + mac(PROOF, survey(6, ANSWER))[:16])
+
+
 # --- records: 0 = 100 bytes, 1 = heartbeat, 2 = a full one, 3 = 1 byte and the last; byte i of record n is (i + n) mod 251 ---
 def record(index, length, last):
     counter = TRANSFER[16:] + struct.pack(">Q", index * 8192)
@@ -96,7 +106,8 @@ PEER = bytes.fromhex("1112131415161718")
 NONCE = bytes(range(0x40, 0x50))
 show("probe", datagram(1, NODE, text("Linux 6.12.47"), NONCE, zigzag(T1), varint(3000), bytes([0b101])))
 echo = NODE + NONCE + zigzag(T1) + text("Linux 6.12.47")
-show("reply", datagram(2, PEER, text("Buildroot 2026.02"), varint(60000), bytes([0b010]), echo, zigzag(T2), zigzag(T3)))
+back = b"\1" + bytes(range(0x50, 0x60))
+show("reply", datagram(2, PEER, text("Buildroot 2026.02"), varint(60000), bytes([0b010]), echo, zigzag(T2), zigzag(T3), back))
 state, size, available, active, rank, attempt = FETCHING = (3, 500_000_000, 1_048_576, 7, bytes([0xCC] * 16), 1)
 body = b"\1" + NODE + PUBLIC_ID + standing(*FETCHING) + struct.pack(">I", 12_345) + NONCE
 said = varint(state) + b"\1" + varint(size) + varint(available) + bytes([active]) + rank + bytes([attempt])

@@ -51,14 +51,17 @@ impl Driver {
         let from = self.stranger(input);
         let near = input.flag();
         let skew = if near { i64::from(input.short()) * 1_000 } else { input.long() as i64 };
+        let node = NodeId([input.byte(); 8]);
+        let (interval_ms, bits) = (input.short(), input.byte());
         let reply = Reply {
-            node: NodeId([input.byte(); 8]),
+            node,
             os: os_version("y"),
-            interval_ms: input.short(),
-            flags: Flags::from(input.byte()),
+            interval_ms,
+            flags: Flags::from(bits),
             echo: Echo::from(&probe),
             receive: Timestamp::from_nanos(probe.origin.as_nanos().saturating_add(skew)),
             transmit: Timestamp::from_nanos(probe.origin.as_nanos().saturating_add(skew)),
+            probe: (bits & 8 != 0).then_some([bits; 16]),
         };
         self.hear(from, &Datagram::Reply(reply));
         let _ = self.agent.discovery.clock(self.now);

@@ -66,6 +66,9 @@ impl Driver {
         if !self.step(id) && input.flag() {
             return;
         }
+        let asked = self.agent.whom_to_ask(self.now, id);
+        let peers = self.agent.discovery.peers();
+        assert!(asked.iter().all(|peer| peers.routable().any(|known| known.addr == *peer)), "nobody is there");
         let answers = self.answers(input);
         let silent = input.below(4);
         let offset = self.offset(id);

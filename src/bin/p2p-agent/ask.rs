@@ -7,13 +7,14 @@ use std::rc::Rc;
 
 use async_io::Async;
 use p2p_agent::agent::{Held, Hint};
-use p2p_agent::content::{ContentMd5, PublicId, Standing};
+use p2p_agent::content::{ContentMd5, Standing};
 use p2p_agent::exchange::{Answer, Given, PeerRequest};
-use p2p_agent::handshake::Asker;
+use p2p_agent::handshake::{Asker, NotProven};
 use p2p_agent::http::parse_response;
 use p2p_agent::keys::ContentKeys;
-use p2p_agent::limits::{HEAD_BYTES, PEERS, QUERY_TIMEOUT, ROUND_GRACE};
+use p2p_agent::limits::{HEAD_BYTES, PEERS, QUERY_TIMEOUT, ROUND_GRACE, SURVEYS_AT_ONCE};
 use p2p_agent::record::Opener;
+use p2p_agent::survey::{Frame, TOLD_BYTES};
 use p2p_agent::time::Duration;
 use p2p_agent::want::{Answered, Round, SourceEnd};
 
@@ -22,7 +23,7 @@ use crate::device::Device;
 use crate::net::interfaces::Interface;
 use crate::net::tcp;
 use crate::store::Signal;
-use crate::stream::{Inbox, NoHead, await_head, send};
+use crate::stream::{Inbox, NoHead, Watchdog, await_head, send};
 use crate::tally::add;
 
 /// Answers of peers are short; a longer one is none of ours.
@@ -91,12 +92,27 @@ pub struct Found {
     pub answered: Answered,
     line: Box<Line>,
     asker: Asker,
+    subject: Rc<Subject>,
+    /// It knows the content by the other domain key.
+    by_other: bool,
 }
 
 /// What is asked about.
 struct Subject {
     keys: ContentKeys,
+    /// Under the other domain key, while keys are rotated.
+    other: Option<ContentKeys>,
     held: Held,
+}
+
+impl Subject {
+    fn new(device: &Device, md5: &ContentMd5) -> Rc<Self> {
+        Rc::new(Self { keys: device.keys(md5), other: device.other_keys(md5), held: device.held(md5) })
+    }
+
+    fn keys(&self, by_other: bool) -> &ContentKeys {
+        self.other.as_ref().filter(|_| by_other).unwrap_or(&self.keys)
+    }
 }
 
 /// Who is asked.
@@ -108,22 +124,33 @@ struct Target {
     interface: p2p_agent::agent::IfIndex,
 }
 
-/// Asks every peer at once and waits for each answer or its timeout; once a source has answered only a moment longer, so that
-/// devices that are gone hold nobody up.
-pub async fn round(device: &Rc<Device>, md5: &ContentMd5) -> (Round, Vec<Found>) {
-    let subject = Rc::new(Subject { keys: device.keys(md5), held: device.held(md5) });
-    let (now, id) = (clock::now(), subject.keys.id());
-    let targets: heapless::Vec<Target, PEERS> = {
-        let agent = device.agent.borrow();
-        let target = |peer: &p2p_agent::peer::Peer| Target {
+impl Target {
+    fn new(peer: &p2p_agent::peer::Peer) -> Self {
+        Self {
             peer: peer.addr,
             wired: peer.flags.wired,
             delay: peer.delay().unwrap_or_default(),
             interface: peer.interface,
-        };
+        }
+    }
+
+    /// How long its answer is awaited.
+    fn patience(&self) -> Duration {
+        QUERY_TIMEOUT + self.delay.min(QUERY_TIMEOUT)
+    }
+}
+
+/// Asks the peers that the mind names, all at once, and waits for each answer or its timeout; once a source has answered only a moment
+/// longer, so that devices that are gone hold nobody up.
+pub async fn round(device: &Rc<Device>, md5: &ContentMd5) -> (Round, Vec<Found>) {
+    let subject = Subject::new(device, md5);
+    let (now, id) = (clock::now(), subject.keys.id());
+    let targets: heapless::Vec<Target, PEERS> = {
+        let asked = device.agent.borrow_mut().whom_to_ask(now, id);
+        let agent = device.agent.borrow();
         // As many as the peer table holds.
-        let peers = agent.discovery.peers().routable().filter(|peer| agent.is_worth_asking(now, id, peer.addr));
-        peers.map(target).take(PEERS).collect()
+        let peers = agent.discovery.peers().routable().filter(|peer| asked.contains(&peer.addr));
+        peers.map(Target::new).take(PEERS).collect()
     };
     let arrivals: Rc<Arrivals> = Rc::default();
     // Whoever has not answered at the end is dropped with its task.
@@ -180,6 +207,81 @@ pub async fn round(device: &Rc<Device>, md5: &ContentMd5) -> (Round, Vec<Found>)
     (round, found)
 }
 
+/// Asks everybody about many contents at once, so that the mind knows whom to ask first. Few at a time: nobody waits for this.
+pub fn survey(device: &Rc<Device>, contents: Vec<ContentKeys>) {
+    if contents.is_empty() || !device.enabled.get() {
+        return;
+    }
+    {
+        let mut agent = device.agent.borrow_mut();
+        contents.iter().for_each(|keys| agent.handle_surveying(clock::now(), keys.id()));
+    }
+    let targets: Vec<Target> = device.agent.borrow().discovery.peers().routable().map(Target::new).collect();
+    let (contents, targets) = (Rc::new(contents), Rc::new(RefCell::new(targets)));
+    for _ in 0..SURVEYS_AT_ONCE {
+        let (executor, switch) = (device.executor.clone(), device.clone());
+        let (device, contents, targets) = (device.clone(), contents.clone(), targets.clone());
+        let work = async move {
+            loop {
+                let Some(target) = targets.borrow_mut().pop() else { return };
+                let patience = target.patience();
+                let asked = smol::future::or(survey_one(&device, &contents, target), async {
+                    async_io::Timer::after(patience).await;
+                });
+                asked.await;
+            }
+        };
+        // One whose answer does not come is simply not known.
+        executor.spawn(smol::future::or(work, async move { switch.off().await })).detach();
+    }
+}
+
+async fn survey_one(device: &Device, contents: &[ContentKeys], target: Target) {
+    add(&device.tally.queries_asked, 1);
+    if let Some(line) = device.pool.take(target.peer) {
+        // A kept connection may have died unnoticed; a fresh one then decides.
+        if let Ok(line) = exchange_survey(device, contents, target, line).await {
+            return device.keep(line);
+        }
+    }
+    if let Ok(line) = connect(device, target, target.patience()).await {
+        if let Ok(line) = exchange_survey(device, contents, target, line).await {
+            device.keep(line);
+        }
+    }
+}
+
+async fn exchange_survey(
+    device: &Device,
+    contents: &[ContentKeys],
+    target: Target,
+    mut line: Box<Line>,
+) -> io::Result<Box<Line>> {
+    let frame = Frame { client: line.local, server: line.peer, nonce: device.agent.borrow_mut().random() };
+    let survey = frame.ask(contents.iter());
+    let message = survey.message(line.peer).map_err(|_| io::ErrorKind::InvalidInput)?;
+    send(&mut line.stream, &message, QUERY_TIMEOUT).await?;
+    let length = read_head(&mut line, QUERY_TIMEOUT * 2, |response| Some(survey.told_bytes(response))).await?;
+    let Some(length) = length else { return Ok(line) };
+    let mut told = vec![0; length];
+    let mut watchdog = Watchdog::default();
+    let Line { inbox, stream, .. } = &mut *line;
+    inbox.fill(stream, &mut told, (&mut watchdog, QUERY_TIMEOUT, QUERY_TIMEOUT * 2)).await?;
+    let mut agent = device.agent.borrow_mut();
+    let mut any = false;
+    for (keys, told) in contents.iter().zip(told.chunks(TOLD_BYTES)) {
+        if let Some(standing) = frame.read(keys, told) {
+            agent.handle_surveyed(keys.id(), target.peer, &standing);
+            any = true;
+        }
+    }
+    if any {
+        agent.discovery.handle_authenticated(clock::now(), target.interface, target.peer);
+    }
+    drop(agent);
+    Ok(line)
+}
+
 /// What has come of a round's queries.
 #[derive(Default)]
 struct Arrivals {
@@ -192,7 +294,7 @@ pub async fn follow_hint(device: Rc<Device>, hint: Hint) {
     let md5 = device.wanted.borrow().iter().find(|(id, _)| *id == hint.id).map(|(_, md5)| *md5);
     let Some(md5) = md5 else { return };
     let target = Target { peer: hint.peer, wired: true, delay: Duration::ZERO, interface: hint.interface };
-    let subject = Subject { keys: device.keys(&md5), held: device.held(&md5) };
+    let subject = Subject::new(&device, &md5);
     if let Ok(found) = query(&device, &subject, target).await {
         let Found { answered, line, .. } = found;
         device.keep(line);
@@ -211,31 +313,32 @@ enum NotFound {
     Silent,
 }
 
-async fn query(device: &Rc<Device>, subject: &Subject, target: Target) -> Result<Found, NotFound> {
-    let patience = QUERY_TIMEOUT + target.delay.min(QUERY_TIMEOUT);
+async fn query(device: &Rc<Device>, subject: &Rc<Subject>, target: Target) -> Result<Found, NotFound> {
+    let patience = target.patience();
     add(&device.tally.queries_asked, 1);
     let asked = smol::future::or(
         async {
             // A kept connection may have died unnoticed; a fresh one then decides.
             if let Some(line) = device.pool.take(target.peer) {
-                if let Ok(asked) = exchange(device, subject, line).await {
+                if let Ok(asked) = exchange_both(device, subject, line).await {
                     return Some(asked);
                 }
             }
             let line = connect(device, target, patience).await.ok()?;
-            exchange(device, subject, line).await.ok()
+            exchange_both(device, subject, line).await.ok()
         },
         async {
             async_io::Timer::after(patience).await;
             None
         },
     );
-    let Some((line, mut asker, answer)) = asked.await else { return Err(NotFound::Silent) };
-    match asker.handle_answer(&subject.keys, &answer) {
+    let Some((line, asker, proven, by_other)) = asked.await else { return Err(NotFound::Silent) };
+    match proven {
         Ok(standing) => {
             let Target { peer, wired, delay, interface } = target;
             device.agent.borrow_mut().discovery.handle_authenticated(clock::now(), interface, peer);
-            Ok(Found { answered: Answered { peer, standing, wired, delay }, line, asker })
+            let answered = Answered { peer, standing, wired, delay };
+            Ok(Found { answered, line, asker, subject: subject.clone(), by_other })
         }
         Err(_) => {
             device.keep(line);
@@ -256,9 +359,28 @@ async fn connect(device: &Device, target: Target, patience: Duration) -> io::Res
     Ok(Box::new(Line { stream, inbox: Inbox::default(), local: interface.addr, peer: target.peer }))
 }
 
-async fn exchange(device: &Device, subject: &Subject, mut line: Box<Line>) -> io::Result<(Box<Line>, Asker, Answer)> {
-    let Subject { keys, held } = subject;
-    let asker = device.agent.borrow_mut().ask(clock::now(), keys, line.local, line.peer, *held);
+/// What a query came to: the connection, who asked, what was proven, and by which domain key.
+type Exchanged = (Box<Line>, Asker, Result<Standing, NotProven>, bool);
+
+/// Asks by the first domain key, and where that is not known by the other one, while there are two.
+async fn exchange_both(device: &Device, subject: &Subject, line: Box<Line>) -> io::Result<Exchanged> {
+    let (line, mut asker, answer) = exchange(device, subject.keys(false), subject.held, line).await?;
+    let proven = asker.handle_answer(subject.keys(false), &answer);
+    let Some(other) = subject.other.as_ref().filter(|_| proven.is_err()) else {
+        return Ok((line, asker, proven, false));
+    };
+    let (line, mut asker, answer) = exchange(device, other, subject.held, line).await?;
+    let proven = asker.handle_answer(other, &answer);
+    Ok((line, asker, proven, true))
+}
+
+async fn exchange(
+    device: &Device,
+    keys: &ContentKeys,
+    held: Held,
+    mut line: Box<Line>,
+) -> io::Result<(Box<Line>, Asker, Answer)> {
+    let asker = device.agent.borrow_mut().ask(clock::now(), keys, line.local, line.peer, held);
     let head = asker.query(keys).head::<HEAD_BYTES>(line.peer).map_err(|_| io::ErrorKind::InvalidInput)?;
     send(&mut line.stream, &head, QUERY_TIMEOUT).await?;
     let answer = read_head(&mut line, QUERY_TIMEOUT * 2, |response| Answer::parse(response).ok()).await?;
@@ -302,15 +424,8 @@ impl Found {
     }
 
     /// Asks for the bytes from `offset` on.
-    pub async fn take(
-        mut self,
-        device: &Device,
-        id: PublicId,
-        keys: &ContentKeys,
-        offset: u64,
-        alternative: bool,
-    ) -> Result<Taken, SourceEnd> {
-        debug_assert_eq!(id, keys.id());
+    pub async fn take(mut self, device: &Device, offset: u64, alternative: bool) -> Result<Taken, SourceEnd> {
+        let keys = self.subject.keys(self.by_other);
         let request: PeerRequest = self.asker.take(keys, offset, alternative);
         let Ok(head) = request.head::<HEAD_BYTES>(self.line.peer) else {
             return Err(SourceEnd::Cut);

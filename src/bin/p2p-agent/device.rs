@@ -37,7 +37,7 @@ pub struct Device {
     pub mode: Mode,
     /// UDP and TCP.
     pub port: u16,
-    /// The first is asked with, all are answered to.
+    /// The first is asked with, the other where that is not known; all are answered to.
     pub domain_keys: heapless::Vec<DomainKey, DOMAIN_KEYS>,
     /// Counters.
     pub tally: Tally,
@@ -57,6 +57,8 @@ pub struct Device {
     pub upload_pace: Pace,
     /// Names of the contents that are wanted or fetched, for looking at their files.
     pub wanted: RefCell<heapless::Vec<(PublicId, ContentMd5), WANTS>>,
+    /// The same under the other domain key, where there is one.
+    other_names: RefCell<heapless::Vec<(PublicId, ContentMd5), WANTS>>,
     slot_buffers: RefCell<heapless::Vec<RecordBuffer, SLOTS>>,
     relay_buffers: RefCell<heapless::Vec<RecordBuffer, RELAYS>>,
     /// When the daemon started.
@@ -106,6 +108,7 @@ impl Device {
             pool: Pool::default(),
             upload_pace: Pace::new(parts.max_upload),
             wanted: RefCell::default(),
+            other_names: RefCell::default(),
             slot_buffers: RefCell::new((0..SLOTS).map(|_| buffer()).collect()),
             relay_buffers: RefCell::new((0..RELAYS).map(|_| buffer()).collect()),
             started_at: clock::now(),
@@ -119,14 +122,23 @@ impl Device {
         ContentKeys::derive(self.domain_keys.first().unwrap_or(&open), md5)
     }
 
+    /// Keys under which it asks who does not know it by the first, while keys are rotated.
+    pub fn other_keys(&self, md5: &ContentMd5) -> Option<ContentKeys> {
+        self.domain_keys.get(1).map(|domain| ContentKeys::derive(domain, md5))
+    }
+
     /// The content that a peer calls `id`, held or wanted, with the keys that make it so.
     pub fn find(&self, id: &PublicId) -> Option<(ContentMd5, ContentKeys)> {
         if let Some(found) = self.store.find(id) {
             let keys = self.domain_keys.get(found.key).map(|domain| ContentKeys::derive(domain, &found.md5))?;
             return Some((found.md5, keys));
         }
-        let md5 = self.wanted.borrow().iter().find(|(wanted, _)| wanted == id).map(|(_, md5)| *md5)?;
-        Some((md5, self.keys(&md5)))
+        let named = |names: &[(PublicId, ContentMd5)]| names.iter().find(|(name, _)| name == id).map(|(_, md5)| *md5);
+        if let Some(md5) = named(&self.wanted.borrow()) {
+            return Some((md5, self.keys(&md5)));
+        }
+        let md5 = named(&self.other_names.borrow())?;
+        Some((md5, self.other_keys(&md5)?))
     }
 
     /// What is on disk of a content.
@@ -145,6 +157,16 @@ impl Device {
 
     /// Remembers the name behind an id as long as the mind knows the id.
     pub fn remember(&self, id: PublicId, md5: ContentMd5) {
+        if let Some(other) = self.other_keys(&md5).map(|keys| keys.id()) {
+            if let Some(want) = self.agent.borrow_mut().want_mut(id) {
+                want.handle_other_id(other);
+            }
+            let agent = self.agent.borrow();
+            let mut names = self.other_names.borrow_mut();
+            names.retain(|(known, _)| *known != other && agent.want(*known).is_some());
+            // Never full, like the other one.
+            let _ = names.push((other, md5));
+        }
         let agent = self.agent.borrow();
         let mut wanted = self.wanted.borrow_mut();
         wanted.retain(|(known, _)| *known != id && agent.want(*known).is_some());

@@ -57,6 +57,11 @@ impl Reader {
         self.offset
     }
 
+    /// The file is not what its name says.
+    fn refuse(&self, device: &Device) {
+        device.store.refuse(&self.file);
+    }
+
     /// Total size where it is known: of a complete file, or told by whoever wants it here.
     pub fn size(&mut self, device: &Device) -> Option<u64> {
         match self.file.available() {
@@ -172,6 +177,7 @@ pub async fn respond(
             if last && hash.take().is_some_and(|hash| hash.finalize()[..] != request.md5.as_bytes()[..]) {
                 warn!("a file in the content directory is not what its name promises");
                 add(&device.tally.corrupt_contents, 1);
+                reader.refuse(device);
                 return Err(None);
             }
         }

@@ -17,6 +17,7 @@ mod net;
 mod notify;
 mod pace;
 mod process;
+mod rehash;
 mod relay;
 mod run;
 mod serve;

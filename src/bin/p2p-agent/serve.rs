@@ -21,6 +21,7 @@ use p2p_agent::limits::{
 };
 use p2p_agent::record::{RECORD_HEADER, Sealer};
 use p2p_agent::slots::{Admission, SlotId};
+use p2p_agent::survey::{self, Survey};
 use smol::LocalExecutor;
 use smol::future::{or, yield_now};
 use smol::io::AsyncWriteExt as _;
@@ -31,6 +32,7 @@ use crate::disk::{Piece, Reader};
 use crate::guests::{Guests, Seat, Standing};
 use crate::net::interfaces::Interface;
 use crate::net::tcp;
+use crate::rehash;
 use crate::stream::{HeadInbox, NoHead, Watchdog, await_head, send};
 use crate::tally::add;
 
@@ -123,9 +125,29 @@ impl Connection {
             }
             let Ok(Some(head)) = parse_request(inbox.pending()) else { return };
             let (used, keep_alive) = (head.head_bytes, head.keep_alive);
+            let survey = Survey::is_asked(&head);
             let request = PeerRequest::parse(&head);
             drop(head);
             inbox.consume(used);
+            if let Some(survey) = survey {
+                let told = match survey {
+                    Ok((nonce, length)) => self.survey(nonce, length, &mut inbox).await,
+                    Err(error) => return self.refuse(error.status()).await,
+                };
+                match told {
+                    Ok(true) if !proven => {
+                        proven = true;
+                        self.seat.handle_standing(Standing::Known);
+                    }
+                    Ok(_) => {}
+                    Err(_) => return,
+                }
+                if !keep_alive {
+                    return;
+                }
+                yield_now().await;
+                continue;
+            }
             let answered = match request {
                 Err(error) => return self.refuse(error.status()).await,
                 Ok(request @ PeerRequest::Query { id, .. }) => {
@@ -163,14 +185,36 @@ impl Connection {
             Some((Known { md5, keys, answerer }, answer, woken))
         });
         let Some((known, answer, woken)) = answered else {
+            self.device.agent.borrow_mut().handle_query_in_vain((self.peer, self.local), request);
             add(&tally.queries_refused, 1);
             return None;
         };
         add(&tally.queries_answered, 1);
+        rehash::poll(&self.device);
         if woken {
             self.device.stirred.notify();
         }
         Some((known, answer))
+    }
+
+    /// Answers a batched query, whose body is still to come; true: something was proven and told.
+    async fn survey(&mut self, nonce: [u8; 16], length: usize, inbox: &mut HeadInbox) -> io::Result<bool> {
+        let mut body = vec![0; length];
+        let mut watchdog = Watchdog::default();
+        inbox.fill(&mut self.stream, &mut body, (&mut watchdog, HEAD_TIMEOUT, HEAD_TIMEOUT)).await?;
+        let survey = Survey::parse(nonce, &body).ok_or(io::ErrorKind::InvalidData)?;
+        let device = &self.device;
+        let find = |id: &PublicId| device.find(id).map(|(md5, keys)| (keys, device.held(&md5)));
+        let addresses = (self.peer, self.local);
+        let told = device.agent.borrow_mut().handle_survey(clock::now(), self.interface, addresses, &survey, find);
+        let (counter, message) = match &told {
+            Some(told) => (&device.tally.queries_answered, survey::answer(told)),
+            None => (&device.tally.queries_refused, Answer::Refused(404).head()),
+        };
+        add(counter, 1);
+        let message = message.map_err(|_| io::ErrorKind::InvalidData)?;
+        send(&mut self.stream, &message, READER_STALL).await?;
+        Ok(told.is_some())
     }
 
     async fn refuse(mut self, status: u16) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use p2p_agent::content::ContentMd5;
 use p2p_agent::http::{ContentRange, Response};
+use p2p_agent::limits::SURVEY_IDS;
 
 use crate::limits::{AGENT_HEAD_TIMEOUT, REPORT_TIMEOUT, RETRY_AFTER_MAX};
 use crate::local_http::{Body, exchange};
@@ -104,6 +105,18 @@ impl Agent {
             _ => None,
         };
         exchange(&self.socket, request.as_bytes(), REPORT_TIMEOUT, read).ok().flatten()
+    }
+
+    /// Names what will be wanted, so that the agent asks its neighbours about all of it at once. Without effect on the outcome.
+    pub fn wanted(&self, names: impl Iterator<Item = ContentMd5>) {
+        let form = names.take(SURVEY_IDS).map(|name| format!("content={name}")).collect::<Vec<_>>().join("&");
+        let request = format!(
+            "POST /v1/wanted HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{form}",
+            form.len()
+        );
+        // Whoever does not know this is an older agent, or none.
+        let _ = exchange(&self.socket, request.as_bytes(), REPORT_TIMEOUT, |_, _| ());
     }
 
     fn trouble(&self, error: &io::Error) -> String {

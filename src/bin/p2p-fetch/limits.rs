@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Files at once: the agent runs this many local transfers, a fifth would only be told to wait.
 pub const JOBS: usize = p2p_agent::limits::RELAYS;
+/// After so many files of a list the agent is told the next 32 of it: it always knows some that are not begun.
+pub const NAMED_EVERY: usize = p2p_agent::limits::SURVEY_IDS / 2;
 /// Bytes moved at once, between the network, the hash and the disk.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks that wait between the download and the disk: enough to ride out a short stall of an SD card.
@@ -28,8 +30,9 @@ pub const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 /// Relays in a row that were cut before 64 KiB, after which the internet is tried.
 pub const RELAYS_WITHOUT_PROGRESS: u32 = 4;
-/// All waiting together for an agent that answers 503; then the internet.
-pub const BUSY_AGENT_PATIENCE: Duration = Duration::from_secs(600);
+/// All waiting together for an agent that answers 503; then the internet. Without an agent it would have been asked at once, so
+/// this is what a busy agent may cost; four transfers of other programs that take longer are no reason to wait with this one.
+pub const BUSY_AGENT_PATIENCE: Duration = Duration::from_secs(60);
 /// Longest single wait that a Retry-After can impose.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 

@@ -29,6 +29,7 @@ mod progress;
 mod report;
 
 use std::io::Write;
+use std::iter::Enumerate;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
@@ -59,12 +60,18 @@ fn run(options: &Options) -> Result<(), Failure> {
     directory::check(&options.content).inspect_err(say)?;
     directory::clean_up(&options.content, options.keep_parts, &options.wanted);
     let screen = Screen::new(options.quiet);
-    let queue = Mutex::new(options.wanted.iter());
+    let queue = Mutex::new(options.wanted.iter().enumerate());
     let first_failure = Mutex::new(None);
     std::thread::scope(|scope| {
         for _ in 0..options.jobs.min(options.wanted.len()) {
             scope.spawn(|| {
-                while let Some(wanted) = next(&queue) {
+                while let Some((place, wanted)) = next(&queue) {
+                    if place % limits::NAMED_EVERY == 0 && options.wanted.len() > place + 1 {
+                        // Nobody waits for the answer.
+                        let names = options.wanted.iter().skip(place).map(|wanted| wanted.md5);
+                        let agent = agent::Agent::new(options.socket.clone());
+                        scope.spawn(move || agent.wanted(names));
+                    }
                     let result = Fetch::new(options, wanted, screen.progress(wanted.md5)).run();
                     match result {
                         Ok(outcome) => screen.aside(|| tell(options, wanted, &outcome)),
@@ -86,7 +93,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
-fn next<'a>(queue: &Mutex<std::slice::Iter<'a, Wanted>>) -> Option<&'a Wanted> {
+fn next<'a>(queue: &Mutex<Enumerate<std::slice::Iter<'a, Wanted>>>) -> Option<(usize, &'a Wanted)> {
     queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next()
 }
 

@@ -129,7 +129,8 @@ impl Part {
                 thread::sleep(Duration::from_millis(2));
                 continue;
             };
-            let Ok(Datagram::Probe(probe)) = Datagram::decode(&bytes[..length]) else { continue };
+            let asked = Datagram::decode(&bytes[..length]).ok().and_then(|datagram| datagram.asked());
+            let Some(probe) = asked else { continue };
             let reply = Reply {
                 node: NodeId([self.address.octets()[3]; 8]),
                 os: os_version("impostor"),
@@ -138,6 +139,7 @@ impl Part {
                 echo: Echo::from(&probe),
                 receive: probe.origin,
                 transmit: Timestamp::from_nanos(probe.origin.as_nanos()),
+                probe: None,
             };
             Datagram::Reply(reply).encode(&mut bytes);
             let _ = own.send_to(&bytes, (*from.ip(), self.port));

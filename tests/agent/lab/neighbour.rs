@@ -164,6 +164,13 @@ impl Neighbour {
         }
     }
 
+    /// The body of a response.
+    pub fn body(&mut self, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut body = vec![0; bytes];
+        self.fill(&mut body)?;
+        Ok(body)
+    }
+
     /// Every byte that comes until the agent closes the connection.
     pub fn everything(&mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.pending);

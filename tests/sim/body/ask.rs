@@ -5,7 +5,8 @@ use p2p_agent::content::PublicId;
 use p2p_agent::exchange::{Answer, PeerRequest};
 use p2p_agent::handshake::{Answerer, Asker};
 use p2p_agent::keys::Proof;
-use p2p_agent::limits::{QUERY_TIMEOUT, ROUND_GRACE};
+use p2p_agent::limits::{QUERY_TIMEOUT, ROUND_GRACE, SURVEY_IDS};
+use p2p_agent::survey::{Frame, Survey, TOLD_BYTES};
 use p2p_agent::time::Instant;
 use p2p_agent::want::{Answered, Round};
 
@@ -18,10 +19,8 @@ use crate::world::{ETH, S, World, address, bytes, place};
 const SYN_TIMEOUT: Us = S;
 
 impl World {
-    fn worth_asking(&self, node: usize, now: Instant, id: PublicId) -> Vec<usize> {
-        let agent = &self.nodes[node].agent;
-        let asked = agent.discovery.peers().routable().filter(|peer| agent.is_worth_asking(now, id, peer.addr));
-        asked.filter_map(|peer| place(peer.addr)).collect()
+    fn worth_asking(&mut self, node: usize, now: Instant, id: PublicId) -> Vec<usize> {
+        self.nodes[node].agent.whom_to_ask(now, id).into_iter().filter_map(place).collect()
     }
 
     pub fn round(&mut self, node: usize, content: usize) {
@@ -47,14 +46,76 @@ impl World {
         let request = asker.query(keys);
         self.after(patience, Event::Patience { node, peer, content, ask });
         if self.reach(node, peer) {
-            let connected = !self.nodes[node].lines.insert(peer);
-            let mut delay = self.message_delay(node, peer, DATA_TIMEOUT);
-            if !connected {
-                delay += self.message_delay(node, peer, SYN_TIMEOUT) + self.message_delay(peer, node, SYN_TIMEOUT);
-            }
+            let delay = self.message_delay(node, peer, DATA_TIMEOUT) + self.connect_delay(node, peer);
             self.after(delay, Event::Query { from: node, to: peer, content, ask, request });
         }
         asker
+    }
+
+    /// The counterpart of `POST /v1/wanted`: everybody is asked about all of it at once.
+    pub fn named(&mut self, node: usize, epoch: u32) {
+        if epoch != self.nodes[node].epoch || !self.nodes[node].on {
+            return;
+        }
+        let now = self.local(node);
+        let device = &mut self.nodes[node];
+        let lacks = |at: &usize| !device.files[*at].complete;
+        let wanted: Vec<usize> = (0..self.contents.len()).filter(lacks).take(SURVEY_IDS).collect();
+        for keys in wanted.iter().map(|at| &self.contents[*at].keys) {
+            let _ = device.agent.handle_wanted_soon(now, keys);
+            device.agent.handle_surveying(now, keys.id());
+        }
+        let peers: Vec<usize> = device.agent.discovery.peers().routable().filter_map(|peer| place(peer.addr)).collect();
+        for peer in peers {
+            let device = &mut self.nodes[node];
+            let frame = Frame { client: device.address, server: address(peer), nonce: device.agent.random() };
+            let survey = frame.ask(wanted.iter().map(|at| &self.contents[*at].keys));
+            device.surveys += 1;
+            if self.reach(node, peer) {
+                let delay = self.message_delay(node, peer, DATA_TIMEOUT) + self.connect_delay(node, peer);
+                self.after(delay, Event::Survey { from: node, to: peer, survey });
+            }
+        }
+    }
+
+    pub fn survey(&mut self, from: usize, to: usize, survey: Survey) {
+        if !self.reach(from, to) || self.nodes[to].side != Side::Honest {
+            return;
+        }
+        let now = self.local(to);
+        let held: Vec<Held> = (0..self.contents.len()).map(|content| self.held(to, content)).collect();
+        let device = &mut self.nodes[to];
+        let wants: Vec<PublicId> = device.agent.wants().map(|want| want.keys().id()).collect();
+        let contents = &self.contents;
+        let find = |id: &PublicId| {
+            let at = contents.iter().position(|content| content.keys.id() == *id)?;
+            let known = held[at] != Held::Nothing || wants.contains(id);
+            known.then(|| (contents[at].keys.clone(), held[at]))
+        };
+        let addresses = (address(from), device.address);
+        let Some(told) = device.agent.handle_survey(now, ETH, addresses, &survey, find) else { return };
+        let delay = self.message_delay(to, from, DATA_TIMEOUT);
+        self.after(delay, Event::Surveyed { node: from, peer: to, survey, told: told.to_vec() });
+        self.settle(to);
+    }
+
+    pub fn surveyed(&mut self, node: usize, peer: usize, survey: &Survey, told: &[u8]) {
+        let device = &mut self.nodes[node];
+        let frame = Frame { client: device.address, server: address(peer), nonce: survey.nonce };
+        for ((id, _), told) in survey.asked.iter().zip(told.chunks(TOLD_BYTES)) {
+            let Some(content) = self.contents.iter().find(|content| content.keys.id() == *id) else { continue };
+            if let Some(standing) = frame.read(&content.keys, told) {
+                device.agent.handle_surveyed(*id, address(peer), &standing);
+            }
+        }
+    }
+
+    fn connect_delay(&mut self, node: usize, peer: usize) -> Us {
+        if !self.nodes[node].lines.insert(peer) {
+            return 0;
+        }
+        self.nodes[node].connections += 1;
+        self.message_delay(node, peer, SYN_TIMEOUT) + self.message_delay(peer, node, SYN_TIMEOUT)
     }
 
     pub fn follow_hint(&mut self, node: usize, hint: Hint) {
@@ -76,6 +137,9 @@ impl World {
             Side::Honest => {
                 let known = held != Held::Nothing || device.agent.want(keys.id()).is_some();
                 let addresses = (address(from), device.address);
+                if !known {
+                    device.agent.handle_query_in_vain(addresses, request);
+                }
                 let answered =
                     if known { device.agent.handle_query(now, ETH, addresses, keys, request, held) } else { None };
                 answered.map_or((Answer::Refused(404), false), |(_, answer, woken)| (answer, woken))

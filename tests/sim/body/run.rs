@@ -49,6 +49,11 @@ impl World {
         device.jobs = (0..device.files.len()).filter(|at| device.files[*at].client == Client::Idle).collect();
         let wanted = device.jobs.iter().filter(|at| !device.files[**at].complete).count();
         self.unfinished += wanted;
+        let (epoch, files) = (self.nodes[node].epoch, &self.nodes[node].files);
+        let told_at = files.iter().filter(|file| !file.complete).map(|file| file.begins_at).min();
+        if let Some(at) = told_at.filter(|_| files.len() > 1) {
+            self.at(at.max(self.now), Event::Named { node, epoch });
+        }
         for _ in 0..RELAYS {
             self.next_job(node);
         }

@@ -3,7 +3,7 @@
 
 use p2p_agent::content::ContentMd5;
 use p2p_agent::http::{Range, RangeError, Request, decimal};
-use p2p_agent::limits::CONTENT_BYTES;
+use p2p_agent::limits::{CONTENT_BYTES, SURVEY_IDS};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +12,8 @@ pub enum Asked {
     Content(ContentRequest),
     /// A form follows, see [`report`].
     Report,
+    /// A form follows, see [`wanted`].
+    Wanted,
     /// Something to look at, as JSON or as text.
     Look(Look, bool),
 }
@@ -99,7 +101,8 @@ pub fn read(head: &Request<'_>) -> Result<Asked, Fault> {
     }
     match path {
         "/v1/report" if head.method == "POST" => Ok(Asked::Report),
-        "/v1/report" => Err(Fault::Method("POST")),
+        "/v1/wanted" if head.method == "POST" => Ok(Asked::Wanted),
+        "/v1/report" | "/v1/wanted" => Err(Fault::Method("POST")),
         "/v1/status" => look(Look::Status),
         "/v1/peers" => look(Look::Peers),
         "/v1/clock" => look(Look::Clock),
@@ -162,6 +165,13 @@ pub fn report(text: &str) -> Option<Report> {
     Some(Report { md5: md5?, event: event?, offset, internet, size })
 }
 
+/// Reads the body that names what will be wanted.
+pub fn wanted(text: &str) -> Option<Vec<ContentMd5>> {
+    let md5 = |(name, value)| if name == "content" { ContentMd5::parse(value) } else { None };
+    let wanted: Vec<ContentMd5> = pairs(text.trim_end()).map(md5).collect::<Option<_>>()?;
+    (1..=SURVEY_IDS).contains(&wanted.len()).then_some(wanted)
+}
+
 fn bytes(value: &str) -> Option<u64> {
     decimal(value).filter(|bytes| *bytes <= CONTENT_BYTES)
 }
@@ -181,6 +191,16 @@ mod tests {
         let report = report(text).expect("a report");
         assert!(report.event == Event::Fetching);
         assert_eq!((report.offset, report.internet, report.size), (10, 5, Some(20)));
+    }
+
+    #[test]
+    fn one_to_thirty_two_contents_can_be_named_in_advance() {
+        let one = "content=d41d8cd98f00b204e9800998ecf8427e";
+        let many = |count| wanted(&vec![one; count].join("&")).map(|wanted| wanted.len());
+        assert_eq!((many(1), many(SURVEY_IDS), many(SURVEY_IDS + 1)), (Some(1), Some(SURVEY_IDS), None));
+        for text in ["", "content=d41d8", &format!("{one}&size=5"), &format!("{one}&content=")] {
+            assert!(wanted(text).is_none(), "{text}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //! GET  /v1/content/{md5}[?size=N&verify=client]   the content, or 404 with an advice
 //! POST /v1/report                                 what the client took from the internet
+//! POST /v1/wanted                                 what it will want: neighbours are asked about all of it at once
 //! GET  /v1/status /v1/peers /v1/clock /v1/explain/{md5} /metrics
 //! ```
 
@@ -80,6 +81,7 @@ async fn serve(device: &Rc<Device>, mut stream: Async<UnixStream>) {
             Err(Fault::Bad(sentence)) => Err(Problem::Bad(sentence)),
             // A body where none belongs is not read; the connection ends.
             Ok(Asked::Report) => report::answer_request(device, &mut stream, &mut inbox, body_bytes).await,
+            Ok(Asked::Wanted) => report::answer_wanted(device, &mut stream, &mut inbox, body_bytes).await,
             Ok(_) if body_bytes > 0 => Err(Problem::Bad("This request takes no body.")),
             Ok(Asked::Content(request)) => {
                 relay::respond(device, &mut stream, request).await;

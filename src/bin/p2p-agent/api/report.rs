@@ -1,13 +1,15 @@
-//! `POST /v1/report`: what the sync client takes from the internet, and whether it should go on.
+//! `POST /v1/report`: what the sync client takes from the internet, and whether it should go on. `POST /v1/wanted`: what it will want.
 
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use async_io::Async;
+use p2p_agent::keys::ContentKeys;
 use p2p_agent::limits::{HEAD_BYTES, HEAD_TIMEOUT};
 
 use super::asked::{self, Event};
 use super::response::{Problem, answer};
+use crate::ask;
 use crate::clock;
 use crate::device::Device;
 use crate::stream::{HeadInbox, Watchdog};
@@ -15,6 +17,8 @@ use crate::tally::add;
 
 const FORM: &str =
     "A report is a form: content=<md5>&event=fetching|fetched|verify-failed|gone-wrong&offset=N&internet=N[&size=N].";
+
+const WANTED: &str = "What will be wanted is a form: content=<md5>&content=<md5>…, at most 32.";
 
 /// Reads the form and answers with `P2P-Advice: continue` or `follow`.
 fn take_in(device: &Device, report: &str) -> Result<&'static str, Problem> {
@@ -55,15 +59,42 @@ pub async fn answer_request(
     inbox: &mut HeadInbox,
     body_bytes: u64,
 ) -> Result<(), Problem> {
-    let length = usize::try_from(body_bytes).ok().filter(|length| (1..=HEAD_BYTES).contains(length));
-    let mut body = vec![0; length.ok_or(Problem::Bad(FORM))?];
-    let mut watchdog = Watchdog::default();
-    let received = inbox.fill(stream, &mut body, (&mut watchdog, HEAD_TIMEOUT, HEAD_TIMEOUT)).await;
-    received.map_err(|_| Problem::Bad("The body of the report did not come."))?;
-    let text = std::str::from_utf8(&body).map_err(|_| Problem::Bad(FORM))?;
-    let advice = take_in(device, text)?;
+    let text = body(stream, inbox, body_bytes, FORM).await?;
+    let advice = take_in(device, &text)?;
     let said = format!("{{\"advice\":\"{advice}\"}}\n");
     // A client that is gone needs no answer.
     _ = answer(stream, "application/json", Some(("P2P-Advice", advice)), said.as_bytes()).await;
     Ok(())
+}
+
+/// Reads the body of `POST /v1/wanted`, answers, and asks the neighbours about what nobody was asked about lately.
+pub async fn answer_wanted(
+    device: &Rc<Device>,
+    stream: &mut Async<UnixStream>,
+    inbox: &mut HeadInbox,
+    body_bytes: u64,
+) -> Result<(), Problem> {
+    let text = body(stream, inbox, body_bytes, WANTED).await?;
+    let wanted = asked::wanted(&text).ok_or(Problem::Bad(WANTED))?;
+    let said = format!("{{\"wanted\":{}}}\n", wanted.len());
+    let missing = wanted.iter().filter(|md5| !device.is_complete(md5)).map(|md5| device.keys(md5));
+    let due = |keys: &ContentKeys| device.agent.borrow_mut().handle_wanted_soon(clock::now(), keys);
+    ask::survey(device, missing.filter(due).collect());
+    // A client that is gone needs no answer.
+    _ = answer(stream, "application/json", None, said.as_bytes()).await;
+    Ok(())
+}
+
+async fn body(
+    stream: &mut Async<UnixStream>,
+    inbox: &mut HeadInbox,
+    bytes: u64,
+    form: &'static str,
+) -> Result<String, Problem> {
+    let length = usize::try_from(bytes).ok().filter(|length| (1..=HEAD_BYTES).contains(length));
+    let mut body = vec![0; length.ok_or(Problem::Bad(form))?];
+    let mut watchdog = Watchdog::default();
+    let received = inbox.fill(stream, &mut body, (&mut watchdog, HEAD_TIMEOUT, HEAD_TIMEOUT)).await;
+    received.map_err(|_| Problem::Bad("The body of the request did not come."))?;
+    String::from_utf8(body).map_err(|_| Problem::Bad(form))
 }

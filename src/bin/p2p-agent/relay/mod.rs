@@ -15,7 +15,6 @@ use log::{debug, warn};
 use md5::Md5;
 use p2p_agent::agent::Refused;
 use p2p_agent::content::{ContentMd5, PublicId};
-use p2p_agent::keys::ContentKeys;
 use p2p_agent::limits::RELAYS;
 use p2p_agent::want::{Answered, Reason, SourceEnd, Step, Want};
 use smol::future::or;
@@ -77,11 +76,9 @@ async fn respond_inner(device: &Rc<Device>, stream: &mut Async<UnixStream>, requ
     }
     device.remember(id, request.md5);
     let guard = Attached { device: device.clone(), id };
-    let keys = device.keys(&request.md5);
     let body = Body::new(request.offset, request.ranged);
     let mut relay = Relay {
         device,
-        keys,
         id,
         md5: request.md5,
         size: request.size,
@@ -131,7 +128,6 @@ impl Drop for Attached {
 
 struct Relay<'a> {
     device: &'a Rc<Device>,
-    keys: ContentKeys,
     id: PublicId,
     md5: ContentMd5,
     size: Option<u64>,
@@ -224,7 +220,7 @@ impl Relay<'_> {
         alternative: bool,
     ) -> Result<(), Stop> {
         let taken = match source {
-            Some(source) => source.take(self.device, self.id, &self.keys, self.offset, alternative).await,
+            Some(source) => source.take(self.device, self.offset, alternative).await,
             None => Err(SourceEnd::Cut),
         };
         let end = match taken {

@@ -129,7 +129,7 @@ impl Relay<'_> {
                     let place = better.and_then(|peer| found.iter().position(|found| found.answered.peer == peer));
                     let Some(source) = place.map(|place| found.swap_remove(place)) else { break None };
                     let peer = source.answered.peer;
-                    let granted = source.take(device, *id, &self.keys, self.offset, true);
+                    let granted = source.take(device, self.offset, true);
                     let taken = or(granted, async {
                         Timer::at(until).await;
                         Err(SourceEnd::Cut)

@@ -47,11 +47,14 @@ enum State {
 
 /// Changes when somebody writes to a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     size: u64,
     seconds: i64,
     nanoseconds: i64,
 }
+
+/// A complete file as it was when it was found to be wrong.
+pub(super) type Fingerprint = (ContentMd5, Identity, Stamp);
 
 /// How much of a content is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,14 @@ impl Opened {
             },
         };
         Self { file, md5, identity: Identity::of(&metadata), state, directory, shared, plain: Cell::new(false) }
+    }
+
+    /// What tells this complete file from another one of its name, and from what somebody writes into it later.
+    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+        match self.state {
+            State::Complete { stamp } => Some((self.md5, self.identity, stamp)),
+            State::Part { .. } => None,
+        }
     }
 
     /// Is the content complete, as far as [`available`](Self::available) saw?

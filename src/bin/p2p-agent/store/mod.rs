@@ -17,6 +17,7 @@ mod sums;
 mod watch;
 
 pub use error::{OpenError, StoreError};
+use file::Fingerprint;
 pub use file::Opened;
 #[cfg(test)]
 use file::{Extent, Gone};
@@ -27,7 +28,7 @@ use index::{Index, Names};
 use nix::errno::Errno;
 use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::keys::{ContentKeys, DomainKey};
-use p2p_agent::limits::{DOMAIN_KEYS, GROWTH_POLL, SUMS_LINE_BYTES};
+use p2p_agent::limits::{DOMAIN_KEYS, GROWTH_POLL, SUMS_LINE_BYTES, WRONG_FILES};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,8 @@ pub struct Store {
     shared: Rc<Shared>,
     /// One line of `MD5SUMS` or one block of it.
     line: RefCell<Box<[u8]>>,
+    /// Complete files that are not what their names say; the oldest makes room.
+    wrong: RefCell<heapless::Vec<Fingerprint, WRONG_FILES>>,
     tally: Tally,
 }
 
@@ -139,6 +142,7 @@ impl Store {
                 names: Signal::default(),
             }),
             line: RefCell::new(vec![0; SUMS_LINE_BYTES].into_boxed_slice()),
+            wrong: RefCell::default(),
             tally: Tally::default(),
         };
         if store.directory().is_none() {
@@ -158,6 +162,10 @@ impl Store {
     /// Whether a content is there, and all of it.
     pub fn state(&self, md5: &ContentMd5) -> Option<Kind> {
         let names = self.index.borrow().get(md5)?.names;
+        if self.wrong.borrow().iter().any(|(wrong, ..)| wrong == md5) {
+            // It may have been replaced since; only the file itself can tell.
+            return self.open_content(md5).ok().flatten().map(|opened| opened.kind());
+        }
         if names.has(Names::OWN) {
             return Some(Kind::Complete);
         }
@@ -185,13 +193,31 @@ impl Store {
         let mut unreadable = None;
         for (kind, open) in attempts {
             match open() {
-                Ok(found) => return Ok(Some(Opened::new(found, *md5, kind, directory.clone(), self.shared.clone()))),
+                Ok(found) => {
+                    let opened = Opened::new(found, *md5, kind, directory.clone(), self.shared.clone());
+                    let is_wrong = |print| self.wrong.borrow().contains(&print);
+                    if !opened.fingerprint().is_some_and(is_wrong) {
+                        return Ok(Some(opened));
+                    }
+                }
                 Err(Refused::Missing | Refused::NotAFile) => {}
                 Err(Refused::Unreadable) => unreadable = Some(OpenError::NotReadable),
                 Err(Refused::Failed(errno)) => return Err(OpenError::Failed(errno)),
             }
         }
         unreadable.map_or(Ok(None), Err)
+    }
+
+    /// This complete file is not what its name says: it is not there any more, until it changes.
+    pub fn refuse(&self, opened: &Opened) {
+        let Some(print) = opened.fingerprint() else { return };
+        let mut wrong = self.wrong.borrow_mut();
+        wrong.retain(|(md5, ..)| *md5 != print.0);
+        if wrong.is_full() {
+            wrong.remove(0);
+        }
+        // There is room now.
+        let _ = wrong.push(print);
     }
 
     /// Counts the events that may mean that a `.part` has grown. Ask before looking at

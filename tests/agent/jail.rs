@@ -2,6 +2,7 @@
 //! it tries. By default: no flag asks for it.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::{Child, Command, Stdio};
 
 use nix::unistd::geteuid;
@@ -100,6 +101,11 @@ fn started_without_root_it_reads_nothing_beside_its_contents() {
     let mut device = site.device();
     let content = Content::random(76, 1_000);
     device.hold_as(&content.md5, &content.bytes);
+    // By a link, as images have it whose contents lie on a partition of their own.
+    let elsewhere = device.path("partition");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::rename(device.content_directory(), elsewhere.join("content")).unwrap();
+    symlink(elsewhere.join("content"), device.content_directory()).unwrap();
     let mut command = device.command("run");
     if geteuid().is_root() {
         std::os::unix::fs::chown(device.path(""), Some(65_534), Some(65_534)).unwrap();
@@ -116,7 +122,7 @@ fn started_without_root_it_reads_nothing_beside_its_contents() {
     });
     for thread in threads(device.pid()) {
         let mut inside = Inside::stop(thread);
-        let file = device.content_directory().join(&content.md5);
+        let file = elsewhere.join("content").join(&content.md5);
         let file = inside.path(file.to_str().unwrap());
         inside.call(SYS_openat, &[HERE, file, O_RDONLY as u64]).unwrap();
         for path in ["/etc/passwd", "/proc/self/status", "/dev/null", "../../../../etc/passwd", "/usr/bin"] {
@@ -248,6 +254,21 @@ fn every_thread_is_refused_what_the_jail_forbids() {
                 inside.call(SYS_close, &[socket]).unwrap();
             }
         }
+        // What Landlock does not see: connecting while sending, and TCP under another name.
+        let socket = inside.call(SYS_socket, &[AF_INET as u64, SOCK_STREAM as u64, 0]).unwrap() as u64;
+        let [high, low] = other_port.to_be_bytes();
+        let address = inside.memory(&[AF_INET as u8, 0, high, low, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let message = inside.memory(&[address, 16, 0, 0, 0, 0, 0].map(u64::to_ne_bytes).concat());
+        for (number, arguments) in [
+            (SYS_sendto, [socket, file, 1, MSG_FASTOPEN as u64, address, 16]),
+            (SYS_sendmsg, [socket, message, MSG_FASTOPEN as u64, 0, 0, 0]),
+            (SYS_socket, [AF_INET as u64, SOCK_STREAM as u64, IPPROTO_MPTCP as u64, 0, 0, 0]),
+            (SYS_socket, [AF_INET as u64, SOCK_SEQPACKET as u64, 0, 0, 0, 0]),
+            (SYS_socket, [AF_NETLINK as u64, SOCK_RAW as u64, NETLINK_SOCK_DIAG as u64, 0, 0, 0]),
+        ] {
+            assert_eq!(inside.call(number, &arguments), Err(EPERM));
+        }
+        inside.call(SYS_close, &[socket]).unwrap();
         inside.call(SYS_close, &[fd]).unwrap();
     }
     // And it goes on as if nothing had been.
@@ -333,6 +354,28 @@ fn what_is_mounted_later_appears_in_the_jail() {
 }
 
 #[test]
+fn what_was_in_the_jail_and_is_unmounted_makes_it_start_anew() {
+    if !geteuid().is_root() {
+        eprintln!("SKIPPED: mounting needs root");
+        return;
+    }
+    let site = Site::new();
+    let mut device = site.device();
+    let machine = Machine::new();
+    let boot = tempfile::tempdir().unwrap();
+    let place = boot.path().display();
+    machine.sh(&format!("mount -t tmpfs tmpfs {place}; chmod 755 {place}"));
+    let mut command = device.command("run");
+    command.arg("--config-dir").arg(boot.path());
+    device.spawn(machine.command(&command));
+    wait_for("the agent answers on its socket", || {
+        local::try_get(&device.socket(), "/v1/status", "").is_ok_and(|reply| reply.status == 200)
+    });
+    machine.sh(&format!("umount {place}; mount -t tmpfs tmpfs {place}; touch {place}/no-p2p"));
+    assert_eq!(device.wait_for_end().code(), Some(75));
+}
+
+#[test]
 fn a_configuration_directory_that_is_exchanged_makes_it_start_anew() {
     if !geteuid().is_root() {
         eprintln!("SKIPPED: without a root directory of its own it sees the new one");
@@ -343,6 +386,14 @@ fn a_configuration_directory_that_is_exchanged_makes_it_start_anew() {
     let elsewhere = tempfile::tempdir().unwrap();
     let config = elsewhere.path().join("config");
     fs::create_dir(&config).unwrap();
+    fs::set_permissions(elsewhere.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let link = device.path("link");
+    symlink(&config, &link).unwrap();
+    device.start(&["--config-dir", link.to_str().unwrap()]);
+    fs::remove_file(&link).unwrap();
+    symlink(elsewhere.path(), &link).unwrap();
+    assert_eq!(device.wait_for_end().code(), Some(75), "another link");
+
     device.start(&["--config-dir", config.to_str().unwrap()]);
     fs::rename(&config, elsewhere.path().join("old")).unwrap();
     fs::create_dir(&config).unwrap();
@@ -381,4 +432,15 @@ fn a_content_directory_that_can_never_come_is_named_by_check_as_by_run() {
         assert_eq!(output.status.code(), Some(69), "{verb}: {said}");
         assert!(said.contains("create /no-such-mount."), "{verb}: {said}");
     }
+}
+
+#[test]
+fn limits_that_were_handed_down_and_are_lower_than_its_own_are_kept() {
+    let site = Site::new();
+    let device = site.device();
+    let mut command = Command::new("prlimit");
+    let check = device.command("check --jail");
+    command.args(["--nofile=512:512"]).arg(check.get_program()).args(check.get_args());
+    let output = crate::lab::agent::finish(crate::lab::agent::with_own_mounts(command));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -99,6 +99,7 @@ pub fn look_for(path: &Path) -> (Marker, Option<std::io::Error>) {
 
 /// Runs until stopped.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    process::close_inherited();
     logger::start(options.log);
     let notifier = Notifier::from_environment();
     let setup = Setup::new(options)?;
@@ -142,8 +143,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     executor.spawn(watch_fetches(device.clone())).detach();
     let switch = Switch::new(&places.config);
     let network = network(&device, &setup.filter, &switch, &notifier);
+    let by_landlock = options.jail && !places.changes.own_root();
     let beat = async { match notifier.beat().await {} };
-    async_io::block_on(executor.run(or(or(network, exchanged(&places)), beat)))
+    async_io::block_on(executor.run(or(or(network, exchanged(&places, by_landlock)), beat)))
 }
 
 /// Gives up what needs to be given up before anything from outside is looked at. In the jail the directories may have other paths.
@@ -168,10 +170,16 @@ pub fn confine(options: &Options, user: Option<&User>, report: &mut jail::Report
 }
 
 /// Ends the daemon when the directories outside are not those in the jail any more: whoever started it starts it again.
-async fn exchanged(places: &Places) -> Result<(), Failure> {
+async fn exchanged(places: &Places, by_landlock: bool) -> Result<(), Failure> {
+    // Landlock's rule is about the directory at the start: what is mounted over its parent later is out of its reach.
+    let out_of_reach = || {
+        by_landlock
+            && std::fs::File::open(&places.content)
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
     loop {
         Timer::after(SWITCH_CHECK).await;
-        if places.changes.seen() {
+        if places.changes.seen() || out_of_reach() {
             let (content, config) = (places.content.display(), places.config.display());
             return Err(Failure::new(
                 exit::AGAIN,

@@ -16,14 +16,12 @@ pub struct Call {
     pub name: &'static str,
     /// On this architecture.
     pub number: i64,
-    /// With these arguments.
-    pub only: Only,
+    /// With arguments that pass all of these.
+    pub only: &'static [Only],
 }
 
-/// With which arguments a call is allowed; the first argument is number 0, and of each the low 32 bits count, as for the kernel.
+/// What an argument must be; the first one is number 0, and of each the low 32 bits count, as for the kernel.
 pub enum Only {
-    /// All.
-    Any,
     /// None of these bits.
     Without { argument: u32, bits: u32 },
     /// One of these values.
@@ -32,13 +30,17 @@ pub enum Only {
 
 macro_rules! call {
     ($name:literal, $number:expr) => {
-        call!($name, $number, Only::Any)
+        call!($name, $number,)
     };
-    ($name:literal, $number:expr, $only:expr) => {
-        Call { name: $name, number: $number as i64, only: $only }
+    ($name:literal, $number:expr, $($only:expr),*) => {
+        Call { name: $name, number: $number as i64, only: &[$($only),*] }
     };
 }
 
+/// `MSG_FASTOPEN`: sending that connects, past Landlock's rule about ports.
+const CONNECTING: u32 = 0x2000_0000;
+/// Above the types stream (1), datagram (2) and raw (3, netlink's), of which TCP, UDP and rtnetlink are protocol 0: no SCTP, DCCP, packets.
+const OTHER_TYPES: u32 = 0b1100;
 /// Opening for anything but reading.
 const WRITING: u32 = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | O_TMPFILE_ALONE) as u32;
 /// `O_TMPFILE` without the `O_DIRECTORY` that is part of it.
@@ -50,20 +52,23 @@ const CALLS: &[Call] = &[
     call!("epoll_pwait", libc::SYS_epoll_pwait),
     call!("epoll_ctl", libc::SYS_epoll_ctl),
     call!("timerfd_settime", libc::SYS_timerfd_settime),
-    call!("futex", libc::SYS_futex), // the two threads and their locks
-    call!("read", libc::SYS_read),   // eventfd, timerfd, inotify, lists of names
-    call!("write", libc::SYS_write), // eventfd, log
+    call!("futex", libc::SYS_futex),             // the two threads and their locks
+    call!("sched_yield", libc::SYS_sched_yield), // the same
+    call!("read", libc::SYS_read),               // eventfd, timerfd, inotify, lists of names
+    call!("write", libc::SYS_write),             // eventfd, log
     // Sockets.
-    call!("recvmsg", libc::SYS_recvmsg),   // datagrams with their time and TTL
-    call!("sendmsg", libc::SYS_sendmsg),   // datagrams with their interface
-    call!("recvfrom", libc::SYS_recvfrom), // connections
-    call!("sendto", libc::SYS_sendto),     // connections, service manager, netlink
+    call!("recvmsg", libc::SYS_recvmsg), // datagrams with their time and TTL
+    call!("sendmsg", libc::SYS_sendmsg, Only::Without { argument: 2, bits: CONNECTING }), // datagrams with their interface
+    call!("recvfrom", libc::SYS_recvfrom),                                                // connections
+    call!("sendto", libc::SYS_sendto, Only::Without { argument: 3, bits: CONNECTING }), // connections, service manager, netlink
     call!("accept4", libc::SYS_accept4),
     call!("connect", libc::SYS_connect),
     call!(
         "socket",
         libc::SYS_socket,
-        Only::OneOf { argument: 0, values: &[libc::AF_INET as i64, libc::AF_NETLINK as i64] }
+        Only::OneOf { argument: 0, values: &[libc::AF_INET as i64, libc::AF_NETLINK as i64] },
+        Only::Without { argument: 1, bits: OTHER_TYPES },
+        Only::OneOf { argument: 2, values: &[0] }
     ),
     call!("bind", libc::SYS_bind),
     call!("listen", libc::SYS_listen), // when P2P comes back
@@ -88,10 +93,11 @@ const CALLS: &[Call] = &[
     call!("getdents64", libc::SYS_getdents64),
     call!("inotify_init1", libc::SYS_inotify_init1), // when the content directory comes back
     call!("inotify_add_watch", libc::SYS_inotify_add_watch),
-    // Memory. glibc does with `brk` alone: nothing is ever mapped again, so nothing executable either.
+    // Memory. glibc does with `brk` alone.
     call!("brk", libc::SYS_brk),
     call!("munmap", libc::SYS_munmap), // what was mapped before
     // The process.
+    call!("rt_sigreturn", libc::SYS_rt_sigreturn), // from the handler that reports an overflow of the stack
     call!("exit_group", libc::SYS_exit_group),
 ];
 
@@ -115,7 +121,7 @@ const OF_THIS_LIBRARY: &[Call] = &[
     #[cfg(target_arch = "arm")]
     call!("recv", libc::SYS_recv),
     #[cfg(target_arch = "arm")]
-    call!("send", libc::SYS_send),
+    call!("send", libc::SYS_send, Only::Without { argument: 3, bits: CONNECTING }),
 ];
 
 /// Data, not code.
@@ -126,29 +132,20 @@ const DESCRIPTOR_FLAGS: Only = Only::OneOf {
     values: &[libc::F_GETFD as i64, libc::F_SETFD as i64, libc::F_GETFL as i64, libc::F_SETFL as i64],
 };
 
-/// Only here.
-#[cfg(target_arch = "x86_64")]
+/// On 64-bit architectures. Which of the two ways to ask for a file's size is taken depends on the library and its version.
+#[cfg(not(target_arch = "arm"))]
 const OF_THIS_ARCHITECTURE: &[Call] = &[
     call!("fcntl", libc::SYS_fcntl, DESCRIPTOR_FLAGS),
     call!("newfstatat", libc::SYS_newfstatat),
-    call!("lseek", libc::SYS_lseek),
-    call!("fadvise64", libc::SYS_fadvise64),
-];
-
-/// Only here.
-#[cfg(target_arch = "aarch64")]
-const OF_THIS_ARCHITECTURE: &[Call] = &[
-    call!("fcntl", libc::SYS_fcntl, DESCRIPTOR_FLAGS),
-    call!("newfstatat", libc::SYS_newfstatat),
+    call!("fstat", libc::SYS_fstat),
     call!("lseek", libc::SYS_lseek),
     call!("fadvise64", libc::SYS_fadvise64),
     call!("clock_gettime", libc::SYS_clock_gettime), // where the kernel's page has no clock
 ];
 
-/// Only here. Calls with 64-bit times came later and have the same numbers on all 32-bit architectures.
+/// On 32-bit ARM. Calls with 64-bit times came later and have the same numbers on all 32-bit architectures.
 #[cfg(target_arch = "arm")]
 const OF_THIS_ARCHITECTURE: &[Call] = &[
-    call!("mmap2", libc::SYS_mmap2, Only::Without { argument: 2, bits: libc::PROT_EXEC as u32 }),
     call!("fcntl64", libc::SYS_fcntl64, DESCRIPTOR_FLAGS),
     call!("fstat64", libc::SYS_fstat64),
     call!("fstatat64", libc::SYS_fstatat64),

@@ -72,15 +72,14 @@ pub fn restrict(places: &Places, port: u16, report: &mut Report) -> Result<(), F
 }
 
 fn readable(places: &Places) -> Vec<PathBuf> {
-    let content = match (places.changes.own_root(), places.content.is_dir(), places.content.parent()) {
-        (false, true, Some(parent)) => root::absolute(parent).unwrap_or_else(|_| "/".into()),
-        _ => "/".into(),
-    };
-    let mut directories = vec![content];
-    if directories[0] != Path::new("/") {
-        directories.extend(root::SYSFS.map(PathBuf::from));
+    let everything = vec!["/".into()];
+    if places.changes.own_root() || !places.content.is_dir() {
+        return everything;
     }
-    directories
+    match root::absolute(&places.content) {
+        Ok(content) => content.parent().into_iter().map(Path::to_owned).chain(root::SYSFS.map(PathBuf::from)).collect(),
+        Err(_) => everything,
+    }
 }
 
 fn version() -> io::Result<u32> {

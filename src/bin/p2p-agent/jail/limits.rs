@@ -1,7 +1,7 @@
 //! Resource limits (setrlimit(2)); the values are in the mind's `limits`.
 
 use nix::libc;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{SFlag, fstat};
 use p2p_agent::limits::{ADDRESS_SPACE_BYTES, OPEN_FILES};
 
@@ -40,16 +40,18 @@ pub fn no_more_threads() -> Result<(), Failure> {
 }
 
 fn limit(resource: Resource, most: u64) -> Result<(), Failure> {
-    let most = most as libc::rlim_t;
+    // What was handed down may be less already, and cannot be raised.
+    let most = getrlimit(resource).map_or(most as libc::rlim_t, |(_, hard)| hard.min(most as libc::rlim_t));
     setrlimit(resource, most, most).map_err(|error| failure(&format!("set {resource:?}"), error))
 }
 
-/// glibc reserves 64 MiB of addresses for the heap of a second thread, and changes their protection as it grows: two rights that
-/// nothing else here needs. musl has one heap for all.
+/// glibc reserves 64 MiB of addresses for the heap of a second thread, changes their protection as it grows, and maps what is large
+/// apart: rights that nothing else here needs. With one heap for all, `brk` does. musl has one, and maps it.
 fn one_heap() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: two integers; no other thread exists yet.
+    // SAFETY: integers; no other thread exists yet.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_MAX, 0);
     }
 }

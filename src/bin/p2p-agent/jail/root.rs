@@ -1,5 +1,5 @@
 //! A root directory of its own: an empty one with the content directory, the configuration and what the kernel tells about network
-//! interfaces in it, under the paths that they have outside, all of it read-only.
+//! interfaces in it, under the paths that they have outside, read-only. (What is mounted there later has the flags of its own mount.)
 //!
 //! A chroot would not do: who keeps a descriptor of a directory outside gets out by `..`. So the old root is taken out of the
 //! process's mount namespace altogether (pivot_root(2)).
@@ -8,9 +8,11 @@
 //! a slave of the machine's: it gets what is mounted there, and gives nothing back. That needs a mount that is shared out there,
 //! which systemd makes of all and BusyBox of none; where it is not, it is made so.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
 
@@ -30,41 +32,38 @@ pub const SYSFS: [&str; 2] = ["/sys/class/net", "/sys/devices"];
 /// Where the new root is put together: an empty file system is mounted here, in the new namespace only.
 const WORKPLACE: &str = "/proc";
 
+/// The mounts of a namespace: of the one in which it was opened, also later.
+const MOUNTS: &str = "/proc/self/mountinfo";
+
 /// As many symlinks as the kernel follows in one path.
 const SYMLINKS: usize = 40;
 
 /// Whether the directories are where they can be taken into a new root; changes nothing.
 pub fn check(content: &Path, config: &Path) -> Result<(), Failure> {
-    bind_of_content(&resolve(content, "content directory")?)?;
-    resolve(config, "configuration directory").map(drop)
+    let mut links = Vec::new();
+    bind_of_content(&resolve(content, "content directory", &mut links)?)?;
+    resolve(config, "configuration directory", &mut links).map(drop)
 }
 
 /// Makes the new root and goes there. As root.
 pub fn enter(content: &Path, config: &Path, report: &mut Report) -> Result<Places, Failure> {
-    let content = resolve(content, "content directory")?;
-    let config = resolve(config, "configuration directory")?;
+    let mut links = Vec::new();
+    let content = resolve(content, "content directory", &mut links)?;
+    let config = resolve(config, "configuration directory", &mut links)?;
     let mut binds = vec![bind_of_content(&content)?];
-    let mut changes = Changes { inotify: None, watched: Vec::new(), own_root: true };
     match existing(&config) {
         // It may be made later, and the root directory itself cannot be in the jail.
         ancestor if ancestor == Path::new("/") => {}
         ancestor => binds.push(ancestor),
     }
-    changes.watch(&binds, &config).map_err(|error| failure("watch what lies around its directories", error))?;
+    let changes = Changes::watch(&binds, &config, &links)
+        .map_err(|error| failure("watch what lies around its directories", error))?;
+    make_shared(binds.iter().chain([&content, &config]))?;
     binds.extend(SYSFS.map(PathBuf::from).into_iter().filter(|path| path.is_dir()));
     binds.sort();
     // The outer one of two comes with the inner one.
     binds.dedup_by(|inner, outer| inner.starts_with(outer));
-    make_shared(&binds)?;
-    match unshare(CloneFlags::CLONE_NEWNS) {
-        Ok(()) => {}
-        Err(Errno::EINVAL | Errno::ENOSYS) => {
-            report.lacks("root directory", "this kernel has no mount namespaces");
-            changes.own_root = false;
-            return Ok(Places { content, config, changes });
-        }
-        Err(errno) => return Err(failure("leave the machine's mounts", errno.desc())),
-    }
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| failure("leave the machine's mounts", errno.desc()))?;
     build(&binds).map_err(|(step, errno)| failure(step, errno.desc()))?;
     let names: Vec<_> = binds.iter().map(|path| path.display().to_string()).collect();
     report.add("root directory", format!("its own, read-only; in it {}", names.join(", ")));
@@ -151,10 +150,10 @@ fn make_read_only(directory: &Path) -> Result<(), Errno> {
 }
 
 /// Lets the mounts that hold these directories tell their slaves what is mounted on them.
-fn make_shared(directories: &[PathBuf]) -> Result<(), Failure> {
-    let table = std::fs::read("/proc/self/mountinfo").map_err(|error| failure("read the table of mounts", error))?;
+fn make_shared<'a>(directories: impl Iterator<Item = &'a PathBuf>) -> Result<(), Failure> {
+    let table = std::fs::read(MOUNTS).map_err(|error| failure("read the table of mounts", error))?;
     let nothing = None::<&Path>;
-    for directory in directories.iter().filter(|directory| !directory.starts_with("/sys")) {
+    for directory in directories {
         let Some(holder) = Mount::of(&table, directory).filter(|mount| !mount.shared) else { continue };
         mount(nothing, &holder.point, nothing, MsFlags::MS_SHARED, nothing)
             .map_err(|errno| failure("learn of later mounts", errno.desc()))?;
@@ -162,8 +161,12 @@ fn make_shared(directories: &[PathBuf]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Number of a mount and of its device. The first is given anew at once; the second not as long as the jail holds the file system.
+type Identity = (u32, u32, u32);
+
 /// A line of proc_pid_mountinfo(5).
 struct Mount {
+    identity: Identity,
     point: PathBuf,
     shared: bool,
 }
@@ -178,10 +181,13 @@ impl Mount {
     /// Number, parent, device, root, mount point, options, optional fields up to "-".
     fn parse(line: &[u8]) -> Option<Self> {
         let mut fields = line.split(|byte| *byte == b' ');
-        let point = unescape(fields.nth(4)?);
+        let number = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        let device = std::str::from_utf8(fields.nth(1)?).ok()?.split_once(':')?;
+        let identity = (number, device.0.parse().ok()?, device.1.parse().ok()?);
+        let point = unescape(fields.nth(1)?);
         let _options = fields.next()?;
         let shared = fields.take_while(|field| *field != b"-").any(|field| field.starts_with(b"shared:"));
-        Some(Self { point, shared })
+        Some(Self { identity, point, shared })
     }
 }
 
@@ -205,17 +211,22 @@ fn unescape(field: &[u8]) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 
-fn resolve(path: &Path, what: &str) -> Result<PathBuf, Failure> {
-    absolute(path).map_err(|error| {
+fn resolve(path: &Path, what: &str, links: &mut Vec<PathBuf>) -> Result<PathBuf, Failure> {
+    follow(path, links).map_err(|error| {
         Failure::new(exit::UNAVAILABLE, format!("the {what} {} cannot be found: {error}.", path.display()))
     })
 }
 
 /// Without symlinks, `.` and `..`, also where the end does not exist yet: the jail has the path, but not the links to it.
 pub fn absolute(path: &Path) -> io::Result<PathBuf> {
+    follow(path, &mut Vec::new())
+}
+
+/// The same; `links` gets where the links were.
+fn follow(path: &Path, links: &mut Vec<PathBuf>) -> io::Result<PathBuf> {
     let mut todo: VecDeque<OsString> = parts(&std::path::absolute(path)?);
     let mut done = PathBuf::from("/");
-    let mut links = 0;
+    let before = links.len();
     while let Some(part) = todo.pop_front() {
         if part == ".." {
             done.pop();
@@ -223,8 +234,8 @@ pub fn absolute(path: &Path) -> io::Result<PathBuf> {
         }
         done.push(&part);
         let Ok(target) = std::fs::read_link(&done) else { continue };
-        links += 1;
-        if links > SYMLINKS {
+        links.push(done.clone());
+        if links.len() - before > SYMLINKS {
             return Err(Errno::ELOOP.into());
         }
         done.pop();
@@ -250,39 +261,67 @@ fn existing(path: &Path) -> PathBuf {
     path.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or(Path::new("/")).to_owned()
 }
 
-/// Notices that a directory in the jail is not the one outside any more: made anew, renamed, removed. The watches were set
-/// before the jail and need no access to what they watch.
+/// Notices that a directory in the jail is not the one outside any more: made anew, renamed, unmounted, or behind a link that leads
+/// elsewhere now. What it needs was opened before the jail and reaches nothing but that.
 #[derive(Default)]
 pub struct Changes {
     inotify: Option<Inotify>,
     watched: Vec<(WatchDescriptor, OsString)>,
-    own_root: bool,
+    /// The mounts outside, and which of them hold what is in the jail.
+    mounts: Option<RefCell<File>>,
+    holders: Vec<Identity>,
 }
 
 impl Changes {
     /// Is there a root directory that could differ?
     pub fn own_root(&self) -> bool {
-        self.own_root
+        self.mounts.is_some()
     }
 
-    fn watch(&mut self, binds: &[PathBuf], config: &Path) -> io::Result<()> {
+    fn watch(binds: &[PathBuf], config: &Path, links: &[PathBuf]) -> io::Result<Self> {
+        let table = std::fs::read(MOUNTS)?;
+        let mut changes = Self {
+            mounts: Some(RefCell::new(File::open(MOUNTS)?)),
+            holders: binds.iter().filter_map(|bind| Mount::of(&table, bind)).map(|mount| mount.identity).collect(),
+            ..Self::default()
+        };
         // And the first directory on the way to the configuration that is not there yet.
         let missing = config.ancestors().take_while(|ancestor| !ancestor.is_dir()).last();
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        for path in binds.iter().map(PathBuf::as_path).chain(missing) {
+        let inotify = match Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC) {
+            Ok(inotify) => inotify,
+            Err(Errno::ENOSYS) => return Ok(changes),
+            Err(errno) => return Err(errno.into()),
+        };
+        for path in binds.iter().chain(links).map(PathBuf::as_path).chain(missing) {
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
             let mask = AddWatchFlags::IN_CREATE
                 | AddWatchFlags::IN_DELETE
                 | AddWatchFlags::IN_MOVE
                 | AddWatchFlags::IN_ONLYDIR;
-            self.watched.push((inotify.add_watch(parent, mask)?, name.to_owned()));
+            changes.watched.push((inotify.add_watch(parent, mask)?, name.to_owned()));
         }
-        self.inotify = Some(inotify);
-        Ok(())
+        changes.inotify = Some(inotify);
+        Ok(changes)
+    }
+
+    /// Is one of the mounts that were taken into the jail gone outside?
+    fn unmounted(&self) -> bool {
+        let Some(mounts) = &self.mounts else { return false };
+        let (mut mounts, mut table) = (mounts.borrow_mut(), Vec::new());
+        if mounts.rewind().and_then(|()| mounts.read_to_end(&mut table)).is_err() {
+            return false;
+        }
+        let there: Vec<_> =
+            table.split(|byte| *byte == b'\n').filter_map(Mount::parse).map(|mount| mount.identity).collect();
+        !self.holders.iter().all(|holder| there.contains(holder))
     }
 
     /// Has anything of that happened?
     pub fn seen(&self) -> bool {
+        self.named() || self.unmounted()
+    }
+
+    fn named(&self) -> bool {
         let Some(inotify) = &self.inotify else { return false };
         let is_ours = |watch: WatchDescriptor, name: Option<&OsStr>| {
             self.watched.iter().any(|(number, watched)| *number == watch && name == Some(watched))
@@ -359,10 +398,10 @@ mod tests {
         let root = absolute(directory.path()).unwrap();
         let content = root.join("content");
         std::fs::create_dir(&content).unwrap();
+        let link = root.join("link");
+        symlink(&root, &link).unwrap();
         let watch = |config: &Path| {
-            let mut changes = Changes::default();
-            changes.watch(std::slice::from_ref(&content), config).unwrap();
-            changes
+            Changes::watch(std::slice::from_ref(&content), config, std::slice::from_ref(&link)).unwrap()
         };
         let changes = watch(&root);
         std::fs::create_dir(root.join("neighbour")).unwrap();
@@ -371,6 +410,11 @@ mod tests {
         std::fs::rename(&content, root.join("old")).unwrap();
         assert!(changes.seen() && !changes.seen());
         std::fs::create_dir(&content).unwrap();
+        assert!(changes.seen());
+
+        std::fs::remove_file(&link).unwrap();
+        assert!(changes.seen() && !changes.seen());
+        symlink("/", &link).unwrap();
         assert!(changes.seen());
 
         let changes = watch(&root.join("config/inner"));

@@ -203,8 +203,9 @@ pub const FULL_PERCENT: u32 = 90;
 /// Who finds every source fed to its speed asks again after this for each better placed device that waits, too: about
 /// what one more link of a chain takes to have bytes to give.
 pub const QUEUE_STEP: Duration = Duration::from_millis(25);
-/// Who found no source with bandwidth for this long is admitted wherever there is a slot.
-pub const QUEUE_PATIENCE: Duration = Duration::from_millis(2_500);
+/// Who found no source with bandwidth for this long is admitted wherever there is a slot. With the half second in which the last one
+/// admitted shows what it takes, and the wait between two tries, the first byte comes within 3 s.
+pub const QUEUE_PATIENCE: Duration = Duration::from_millis(2_000);
 /// A follower looks for another source when it is slower than this part of the front: also when two share one source.
 pub const MOVE_BELOW_PERCENT: u32 = 60;
 /// ... and when that puts it this far behind, or would: what is near enough needs no other source.

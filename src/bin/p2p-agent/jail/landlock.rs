@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use nix::libc;
 
-use super::{Places, Report, failure, root};
+use super::{Places, Report, failure, mounts, root};
 use crate::Failure;
 
 // include/uapi/linux/landlock.h. The numbers of the calls are the same on all architectures.
@@ -76,7 +76,7 @@ fn readable(places: &Places) -> Vec<PathBuf> {
     if places.changes.own_root() || !places.content.is_dir() {
         return everything;
     }
-    match root::absolute(&places.content) {
+    match mounts::absolute(&places.content) {
         Ok(content) => content.parent().into_iter().map(Path::to_owned).chain(root::SYSFS.map(PathBuf::from)).collect(),
         Err(_) => everything,
     }

@@ -3,7 +3,7 @@
 //! | step | module | needs root |
 //! |---|---|---|
 //! | killed first when memory ends | here | – |
-//! | a root directory with nothing in it but what is read | `root` | yes |
+//! | a root directory with nothing in it but what is read | `root`, `mounts`, `changes` | yes |
 //! | no capability, for no program | `rights` | yes |
 //! | its own user, no groups, no new privileges, back seat | `process` | partly |
 //! | no capability left | `rights` | – |
@@ -17,16 +17,18 @@
 //! what it has and refuses keeps the daemon from starting.
 
 mod calls;
+mod changes;
 mod filter;
 mod landlock;
 mod limits;
+mod mounts;
 mod rights;
 mod root;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use root::Changes;
+pub use changes::Changes;
 
 use crate::Failure;
 use crate::cli::exit;

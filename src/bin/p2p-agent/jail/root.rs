@@ -8,20 +8,17 @@
 //! a slave of the machine's: it gets what is mounted there, and gives nothing back. That needs a mount that is shared out there,
 //! which systemd makes of all and BusyBox of none; where it is not, it is made so.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Component, Path, PathBuf};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
+use super::changes::Changes;
+use super::mounts::{Mount, TABLE, existing, follow};
 use super::{Places, Report, failure};
 use crate::Failure;
 use crate::cli::exit;
@@ -31,12 +28,6 @@ pub const SYSFS: [&str; 2] = ["/sys/class/net", "/sys/devices"];
 
 /// Where the new root is put together: an empty file system is mounted here, in the new namespace only.
 const WORKPLACE: &str = "/proc";
-
-/// The mounts of a namespace: of the one in which it was opened, also later.
-const MOUNTS: &str = "/proc/self/mountinfo";
-
-/// As many symlinks as the kernel follows in one path.
-const SYMLINKS: usize = 40;
 
 /// Whether the directories are where they can be taken into a new root; changes nothing.
 pub fn check(content: &Path, config: &Path) -> Result<(), Failure> {
@@ -151,7 +142,7 @@ fn make_read_only(directory: &Path) -> Result<(), Errno> {
 
 /// Lets the mounts that hold these directories tell their slaves what is mounted on them.
 fn make_shared<'a>(directories: impl Iterator<Item = &'a PathBuf>) -> Result<(), Failure> {
-    let table = std::fs::read(MOUNTS).map_err(|error| failure("read the table of mounts", error))?;
+    let table = std::fs::read(TABLE).map_err(|error| failure("read the table of mounts", error))?;
     let nothing = None::<&Path>;
     for directory in directories {
         let Some(holder) = Mount::of(&table, directory).filter(|mount| !mount.shared) else { continue };
@@ -161,179 +152,10 @@ fn make_shared<'a>(directories: impl Iterator<Item = &'a PathBuf>) -> Result<(),
     Ok(())
 }
 
-/// Number of a mount and of its device. The first is given anew at once; the second not as long as the jail holds the file system.
-type Identity = (u32, u32, u32);
-
-/// A line of proc_pid_mountinfo(5).
-struct Mount {
-    identity: Identity,
-    point: PathBuf,
-    shared: bool,
-}
-
-impl Mount {
-    /// The one that holds `path`: of the longest that lead there, the last, which covers the others.
-    fn of(table: &[u8], path: &Path) -> Option<Self> {
-        let mounts = table.split(|byte| *byte == b'\n').filter_map(Self::parse);
-        mounts.filter(|mount| path.starts_with(&mount.point)).max_by_key(|mount| mount.point.as_os_str().len())
-    }
-
-    /// Number, parent, device, root, mount point, options, optional fields up to "-".
-    fn parse(line: &[u8]) -> Option<Self> {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let number = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-        let device = std::str::from_utf8(fields.nth(1)?).ok()?.split_once(':')?;
-        let identity = (number, device.0.parse().ok()?, device.1.parse().ok()?);
-        let point = unescape(fields.nth(1)?);
-        let _options = fields.next()?;
-        let shared = fields.take_while(|field| *field != b"-").any(|field| field.starts_with(b"shared:"));
-        Some(Self { identity, point, shared })
-    }
-}
-
-/// The kernel writes blanks and the like as a backslash and three octal digits.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, behind)) = rest.split_first() {
-        let octal = behind.get(..3).filter(|_| *first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = behind.get(3..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    OsString::from_vec(bytes).into()
-}
-
 fn resolve(path: &Path, what: &str, links: &mut Vec<PathBuf>) -> Result<PathBuf, Failure> {
     follow(path, links).map_err(|error| {
         Failure::new(exit::UNAVAILABLE, format!("the {what} {} cannot be found: {error}.", path.display()))
     })
-}
-
-/// Without symlinks, `.` and `..`, also where the end does not exist yet: the jail has the path, but not the links to it.
-pub fn absolute(path: &Path) -> io::Result<PathBuf> {
-    follow(path, &mut Vec::new())
-}
-
-/// The same; `links` gets where the links were.
-fn follow(path: &Path, links: &mut Vec<PathBuf>) -> io::Result<PathBuf> {
-    let mut todo: VecDeque<OsString> = parts(&std::path::absolute(path)?);
-    let mut done = PathBuf::from("/");
-    let before = links.len();
-    while let Some(part) = todo.pop_front() {
-        if part == ".." {
-            done.pop();
-            continue;
-        }
-        done.push(&part);
-        let Ok(target) = std::fs::read_link(&done) else { continue };
-        links.push(done.clone());
-        if links.len() - before > SYMLINKS {
-            return Err(Errno::ELOOP.into());
-        }
-        done.pop();
-        if target.is_absolute() {
-            done = PathBuf::from("/");
-        }
-        parts(&target).into_iter().rev().for_each(|part| todo.push_front(part));
-    }
-    Ok(done)
-}
-
-fn parts(path: &Path) -> VecDeque<OsString> {
-    let named = |part: Component<'_>| match part {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some(OsString::from("..")),
-        Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
-    };
-    path.components().filter_map(named).collect()
-}
-
-/// The nearest directory on the way to `path` that is there.
-fn existing(path: &Path) -> PathBuf {
-    path.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or(Path::new("/")).to_owned()
-}
-
-/// Notices that a directory in the jail is not the one outside any more: made anew, renamed, unmounted, or behind a link that leads
-/// elsewhere now. What it needs was opened before the jail and reaches nothing but that.
-#[derive(Default)]
-pub struct Changes {
-    inotify: Option<Inotify>,
-    watched: Vec<(WatchDescriptor, OsString)>,
-    /// The mounts outside, and which of them hold what is in the jail.
-    mounts: Option<RefCell<File>>,
-    holders: Vec<Identity>,
-}
-
-impl Changes {
-    /// Is there a root directory that could differ?
-    pub fn own_root(&self) -> bool {
-        self.mounts.is_some()
-    }
-
-    fn watch(binds: &[PathBuf], config: &Path, links: &[PathBuf]) -> io::Result<Self> {
-        let table = std::fs::read(MOUNTS)?;
-        let mut changes = Self {
-            mounts: Some(RefCell::new(File::open(MOUNTS)?)),
-            holders: binds.iter().filter_map(|bind| Mount::of(&table, bind)).map(|mount| mount.identity).collect(),
-            ..Self::default()
-        };
-        // And the first directory on the way to the configuration that is not there yet.
-        let missing = config.ancestors().take_while(|ancestor| !ancestor.is_dir()).last();
-        let inotify = match Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC) {
-            Ok(inotify) => inotify,
-            Err(Errno::ENOSYS) => return Ok(changes),
-            Err(errno) => return Err(errno.into()),
-        };
-        for path in binds.iter().chain(links).map(PathBuf::as_path).chain(missing) {
-            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
-            let mask = AddWatchFlags::IN_CREATE
-                | AddWatchFlags::IN_DELETE
-                | AddWatchFlags::IN_MOVE
-                | AddWatchFlags::IN_ONLYDIR;
-            changes.watched.push((inotify.add_watch(parent, mask)?, name.to_owned()));
-        }
-        changes.inotify = Some(inotify);
-        Ok(changes)
-    }
-
-    /// Is one of the mounts that were taken into the jail gone outside?
-    fn unmounted(&self) -> bool {
-        let Some(mounts) = &self.mounts else { return false };
-        let (mut mounts, mut table) = (mounts.borrow_mut(), Vec::new());
-        if mounts.rewind().and_then(|()| mounts.read_to_end(&mut table)).is_err() {
-            return false;
-        }
-        let there: Vec<_> =
-            table.split(|byte| *byte == b'\n').filter_map(Mount::parse).map(|mount| mount.identity).collect();
-        !self.holders.iter().all(|holder| there.contains(holder))
-    }
-
-    /// Has anything of that happened?
-    pub fn seen(&self) -> bool {
-        self.named() || self.unmounted()
-    }
-
-    fn named(&self) -> bool {
-        let Some(inotify) = &self.inotify else { return false };
-        let is_ours = |watch: WatchDescriptor, name: Option<&OsStr>| {
-            self.watched.iter().any(|(number, watched)| *number == watch && name == Some(watched))
-        };
-        let mut seen = false;
-        while let Ok(events) = inotify.read_events() {
-            seen |= events.iter().any(|event| {
-                event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) || is_ours(event.wd, event.name.as_deref())
-            });
-        }
-        seen
-    }
 }
 
 fn errno(error: &io::Error) -> Errno {
@@ -343,46 +165,11 @@ fn errno(error: &io::Error) -> Errno {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
-
-    #[test]
-    fn a_path_is_followed_through_links_as_far_as_it_exists() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = absolute(directory.path()).unwrap();
-        std::fs::create_dir_all(root.join("disk/videos")).unwrap();
-        symlink("disk/videos", root.join("content")).unwrap();
-        symlink(root.join("later/videos"), root.join("later-link")).unwrap();
-        symlink("../content", root.join("disk/up")).unwrap();
-        symlink("loop", root.join("loop")).unwrap();
-        for (path, leads_to) in [
-            ("content", "disk/videos"),
-            ("./content/../videos/new", "disk/videos/new"),
-            ("disk/up/x", "disk/videos/x"),
-            ("later-link", "later/videos"),
-            ("not/there/yet", "not/there/yet"),
-        ] {
-            assert_eq!(absolute(&root.join(path)).unwrap(), root.join(leads_to), "{path}");
-        }
-        assert_eq!(absolute(&root.join("loop")).unwrap_err().raw_os_error(), Some(libc::ELOOP));
-    }
-
-    #[test]
-    fn the_mount_that_holds_a_path_is_the_longest_and_of_those_the_last() {
-        let table = b"21 1 254:0 / / rw - ext4 /dev/a rw\n\
-            22 21 254:1 / /data rw shared:7 - ext4 /dev/b rw\n\
-            23 22 254:2 / /data rw master:3 - ext4 /dev/c rw\n\
-            24 21 254:3 / /my\\040disk rw,noatime shared:1 master:2 - ext4 /dev/d rw\n\
-            not a line\n";
-        let holder = |path: &str| Mount::of(table, Path::new(path)).map(|mount| (mount.point, mount.shared)).unwrap();
-        assert_eq!(holder("/data/content"), ("/data".into(), false));
-        assert_eq!(holder("/database"), ("/".into(), false));
-        assert_eq!(holder("/my disk/x"), ("/my disk".into(), true));
-    }
 
     #[test]
     fn the_parent_of_the_content_is_taken_and_never_the_root() {
         let directory = tempfile::tempdir().unwrap();
-        let root = absolute(directory.path()).unwrap();
+        let root = follow(directory.path(), &mut Vec::new()).unwrap();
         std::fs::create_dir(root.join("content")).unwrap();
         let taken = |path: &Path| bind_of_content(path).map_err(|failure| failure.sentence);
         assert_eq!(taken(&root.join("content")).unwrap(), root);
@@ -390,37 +177,5 @@ mod tests {
         assert_eq!(taken(Path::new("/usr")).unwrap(), Path::new("/usr"));
         assert!(taken(Path::new("/no-such/content")).unwrap_err().contains("create /no-such."));
         assert!(taken(Path::new("/no-such-content")).unwrap_err().contains("create /no-such-content."));
-    }
-
-    #[test]
-    fn a_directory_that_is_made_anew_is_noticed_and_its_neighbours_are_not() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = absolute(directory.path()).unwrap();
-        let content = root.join("content");
-        std::fs::create_dir(&content).unwrap();
-        let link = root.join("link");
-        symlink(&root, &link).unwrap();
-        let watch = |config: &Path| {
-            Changes::watch(std::slice::from_ref(&content), config, std::slice::from_ref(&link)).unwrap()
-        };
-        let changes = watch(&root);
-        std::fs::create_dir(root.join("neighbour")).unwrap();
-        std::fs::write(content.join("file"), "").unwrap();
-        assert!(!changes.seen());
-        std::fs::rename(&content, root.join("old")).unwrap();
-        assert!(changes.seen() && !changes.seen());
-        std::fs::create_dir(&content).unwrap();
-        assert!(changes.seen());
-
-        std::fs::remove_file(&link).unwrap();
-        assert!(changes.seen() && !changes.seen());
-        symlink("/", &link).unwrap();
-        assert!(changes.seen());
-
-        let changes = watch(&root.join("config/inner"));
-        std::fs::write(content.join("file"), "").unwrap();
-        assert!(!changes.seen());
-        std::fs::create_dir(root.join("config")).unwrap();
-        assert!(changes.seen());
     }
 }

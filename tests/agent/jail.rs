@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::unistd::geteuid;
 
-use crate::lab::agent::program;
+use crate::lab::agent::{is_root_or_skips, program};
 use crate::lab::{Agent, Content, Site, local, wait_for};
 
 fn field<'a>(text: &'a str, name: &str) -> &'a str {
@@ -65,8 +65,7 @@ fn every_thread_is_without_capabilities_groups_and_new_privileges_and_has_its_li
 
 #[test]
 fn its_root_directory_has_only_what_it_reads_and_nothing_in_it_can_be_written() {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: a root directory of its own needs root");
+    if !is_root_or_skips("a root directory of its own needs root") {
         return;
     }
     let site = Site::new();
@@ -94,6 +93,7 @@ fn started_without_root_it_reads_nothing_beside_its_contents() {
     use nix::libc::{O_RDONLY, SYS_openat};
 
     if landlock_version() < 1 {
+        assert!(std::env::var_os("P2P_REQUIRE_ROOT").is_none(), "it has to run here: this kernel has no Landlock");
         eprintln!("SKIPPED: this kernel has no Landlock");
         return;
     }
@@ -117,9 +117,7 @@ fn started_without_root_it_reads_nothing_beside_its_contents() {
         command = as_nobody;
     }
     device.spawn(command);
-    wait_for("the agent answers on its socket", || {
-        local::try_get(&device.socket(), "/v1/status", "").is_ok_and(|reply| reply.status == 200)
-    });
+    device.wait_until_it_answers();
     for thread in threads(device.pid()) {
         let mut inside = Inside::stop(thread);
         let file = elsewhere.join("content").join(&content.md5);
@@ -320,17 +318,14 @@ impl Drop for Machine {
 
 #[test]
 fn what_is_mounted_later_appears_in_the_jail() {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: mounting needs root");
+    if !is_root_or_skips("mounting needs root") {
         return;
     }
     let site = Site::new();
     let mut device = site.device();
     let machine = Machine::new();
     device.spawn(machine.command(&device.command("run")));
-    wait_for("the agent answers on its socket", || {
-        local::try_get(&device.socket(), "/v1/status", "").is_ok_and(|reply| reply.status == 200)
-    });
+    device.wait_until_it_answers();
     let content = Content::random(78, 1_000);
     device.hold(&content);
     let (place, config, md5) = (device.content_directory(), device.path("config"), &content.md5);
@@ -355,8 +350,7 @@ fn what_is_mounted_later_appears_in_the_jail() {
 
 #[test]
 fn what_was_in_the_jail_and_is_unmounted_makes_it_start_anew() {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: mounting needs root");
+    if !is_root_or_skips("mounting needs root") {
         return;
     }
     let site = Site::new();
@@ -368,17 +362,14 @@ fn what_was_in_the_jail_and_is_unmounted_makes_it_start_anew() {
     let mut command = device.command("run");
     command.arg("--config-dir").arg(boot.path());
     device.spawn(machine.command(&command));
-    wait_for("the agent answers on its socket", || {
-        local::try_get(&device.socket(), "/v1/status", "").is_ok_and(|reply| reply.status == 200)
-    });
+    device.wait_until_it_answers();
     machine.sh(&format!("umount {place}; mount -t tmpfs tmpfs {place}; touch {place}/no-p2p"));
     assert_eq!(device.wait_for_end().code(), Some(75));
 }
 
 #[test]
 fn a_configuration_directory_that_is_exchanged_makes_it_start_anew() {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: without a root directory of its own it sees the new one");
+    if !is_root_or_skips("without a root directory of its own it sees the new one") {
         return;
     }
     let site = Site::new();
@@ -418,8 +409,7 @@ fn check_jail_says_what_holds_on_this_board() {
 
 #[test]
 fn a_content_directory_that_can_never_come_is_named_by_check_as_by_run() {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: without a root directory of its own it would see it come");
+    if !is_root_or_skips("without a root directory of its own it would see it come") {
         return;
     }
     let site = Site::new();

@@ -62,6 +62,12 @@ impl Agent {
         let mut command = self.command("run");
         command.args(flags);
         self.spawn(command);
+        self.wait_until_it_answers();
+    }
+
+    /// Waits until the local API of the daemon that was spawned answers.
+    #[track_caller]
+    pub fn wait_until_it_answers(&mut self) {
         wait_for("the agent answers on its socket", || {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the agent ended: {}", self.log());
@@ -239,6 +245,17 @@ impl Part {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Whether this is root. If not, the test says why it is skipped; where CI demands that it runs, that is a failure.
+#[track_caller]
+pub fn is_root_or_skips(why: &str) -> bool {
+    let root = geteuid().is_root();
+    assert!(root || std::env::var_os("P2P_REQUIRE_ROOT").is_none(), "it has to run here, and cannot: {why}");
+    if !root {
+        eprintln!("SKIPPED: {why}");
+    }
+    root
 }
 
 /// What a daemon started as root changes of the machine's mounts stays within a copy of them.

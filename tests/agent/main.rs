@@ -14,6 +14,7 @@ mod jail;
 mod lab;
 mod liars;
 mod local_clients;
+mod mounts;
 mod service_manager;
 mod sharing;
 mod slots;

@@ -1,90 +1,33 @@
 //! Asking peers: queries in parallel over kept-alive connections, and the GET that follows the best answer.
 
+mod line;
+mod survey;
+
+pub use line::{Line, Pool};
+pub use survey::survey;
+
 use std::cell::RefCell;
 use std::io;
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 
-use async_io::Async;
 use p2p_agent::agent::{Held, Hint};
 use p2p_agent::content::{ContentMd5, Standing};
 use p2p_agent::exchange::{Answer, Given, PeerRequest};
 use p2p_agent::handshake::{Asker, NotProven};
-use p2p_agent::http::parse_response;
 use p2p_agent::keys::ContentKeys;
-use p2p_agent::limits::{HEAD_BYTES, PEERS, QUERY_TIMEOUT, ROUND_GRACE, SURVEYS_AT_ONCE};
+use p2p_agent::limits::{HEAD_BYTES, PEERS, QUERY_TIMEOUT, ROUND_GRACE};
 use p2p_agent::record::Opener;
-use p2p_agent::survey::{Frame, TOLD_BYTES};
 use p2p_agent::time::Duration;
 use p2p_agent::want::{Answered, Round, SourceEnd};
 
+use line::{connect, read_head};
+
 use crate::clock;
 use crate::device::Device;
-use crate::net::interfaces::Interface;
-use crate::net::tcp;
 use crate::store::Signal;
-use crate::stream::{Inbox, NoHead, Watchdog, await_head, send};
+use crate::stream::send;
 use crate::tally::add;
-
-/// Answers of peers are short; a longer one is none of ours.
-const ANSWER_BYTES: usize = 1_024;
-
-/// One connection to a peer.
-pub struct Line {
-    /// The socket.
-    pub stream: Async<TcpStream>,
-    /// What it sent beyond the last head.
-    pub inbox: Inbox<ANSWER_BYTES>,
-    local: Ipv4Addr,
-    peer: Ipv4Addr,
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        tcp::part(self.stream.get_ref());
-    }
-}
-
-/// Idle connections that wait for the next query; the oldest makes room.
-#[derive(Default)]
-pub struct Pool {
-    lines: RefCell<heapless::Deque<Box<Line>, PEERS>>,
-}
-
-impl Pool {
-    fn take(&self, peer: Ipv4Addr) -> Option<Box<Line>> {
-        let mut lines = self.lines.borrow_mut();
-        let mut found = None;
-        for _ in 0..lines.len() {
-            let line = lines.pop_front()?;
-            if line.peer == peer && found.is_none() {
-                found = Some(line);
-            } else {
-                // It was in there a moment ago.
-                let _ = lines.push_back(line);
-            }
-        }
-        found
-    }
-
-    /// Keeps a connection for the next query, at most one for each peer.
-    pub fn give_back(&self, line: Box<Line>) {
-        let mut lines = self.lines.borrow_mut();
-        if !line.inbox.pending().is_empty() || lines.iter().any(|known| known.peer == line.peer) {
-            return;
-        }
-        if lines.is_full() {
-            lines.pop_front();
-        }
-        // There is room now.
-        let _ = lines.push_back(line);
-    }
-
-    /// Closes all of them.
-    pub fn clear(&self) {
-        self.lines.borrow_mut().clear();
-    }
-}
 
 /// A peer that proved that it knows the content, with the connection over which its bytes can be had.
 pub struct Found {
@@ -207,81 +150,6 @@ pub async fn round(device: &Rc<Device>, md5: &ContentMd5) -> (Round, Vec<Found>)
     (round, found)
 }
 
-/// Asks everybody about many contents at once, so that the mind knows whom to ask first. Few at a time: nobody waits for this.
-pub fn survey(device: &Rc<Device>, contents: Vec<ContentKeys>) {
-    if contents.is_empty() || !device.enabled.get() {
-        return;
-    }
-    {
-        let mut agent = device.agent.borrow_mut();
-        contents.iter().for_each(|keys| agent.handle_surveying(clock::now(), keys.id()));
-    }
-    let targets: Vec<Target> = device.agent.borrow().discovery.peers().routable().map(Target::new).collect();
-    let (contents, targets) = (Rc::new(contents), Rc::new(RefCell::new(targets)));
-    for _ in 0..SURVEYS_AT_ONCE {
-        let (executor, switch) = (device.executor.clone(), device.clone());
-        let (device, contents, targets) = (device.clone(), contents.clone(), targets.clone());
-        let work = async move {
-            loop {
-                let Some(target) = targets.borrow_mut().pop() else { return };
-                let patience = target.patience();
-                let asked = smol::future::or(survey_one(&device, &contents, target), async {
-                    async_io::Timer::after(patience).await;
-                });
-                asked.await;
-            }
-        };
-        // One whose answer does not come is simply not known.
-        executor.spawn(smol::future::or(work, async move { switch.off().await })).detach();
-    }
-}
-
-async fn survey_one(device: &Device, contents: &[ContentKeys], target: Target) {
-    add(&device.tally.queries_asked, 1);
-    if let Some(line) = device.pool.take(target.peer) {
-        // A kept connection may have died unnoticed; a fresh one then decides.
-        if let Ok(line) = exchange_survey(device, contents, target, line).await {
-            return device.keep(line);
-        }
-    }
-    if let Ok(line) = connect(device, target, target.patience()).await {
-        if let Ok(line) = exchange_survey(device, contents, target, line).await {
-            device.keep(line);
-        }
-    }
-}
-
-async fn exchange_survey(
-    device: &Device,
-    contents: &[ContentKeys],
-    target: Target,
-    mut line: Box<Line>,
-) -> io::Result<Box<Line>> {
-    let frame = Frame { client: line.local, server: line.peer, nonce: device.agent.borrow_mut().random() };
-    let survey = frame.ask(contents.iter());
-    let message = survey.message(line.peer).map_err(|_| io::ErrorKind::InvalidInput)?;
-    send(&mut line.stream, &message, QUERY_TIMEOUT).await?;
-    let length = read_head(&mut line, QUERY_TIMEOUT * 2, |response| Some(survey.told_bytes(response))).await?;
-    let Some(length) = length else { return Ok(line) };
-    let mut told = vec![0; length];
-    let mut watchdog = Watchdog::default();
-    let Line { inbox, stream, .. } = &mut *line;
-    inbox.fill(stream, &mut told, (&mut watchdog, QUERY_TIMEOUT, QUERY_TIMEOUT * 2)).await?;
-    let mut agent = device.agent.borrow_mut();
-    let mut any = false;
-    for (keys, told) in contents.iter().zip(told.chunks(TOLD_BYTES)) {
-        if let Some(standing) = frame.read(keys, told) {
-            agent.handle_surveyed(keys.id(), target.peer, &standing);
-            any = true;
-        }
-    }
-    if any {
-        agent.discovery.handle_authenticated(clock::now(), target.interface, target.peer);
-    }
-    drop(agent);
-    Ok(line)
-}
-
 /// What has come of a round's queries.
 #[derive(Default)]
 struct Arrivals {
@@ -347,18 +215,6 @@ async fn query(device: &Rc<Device>, subject: &Rc<Subject>, target: Target) -> Re
     }
 }
 
-async fn connect(device: &Device, target: Target, patience: Duration) -> io::Result<Box<Line>> {
-    let interface: Interface = device
-        .interfaces
-        .borrow()
-        .iter()
-        .find(|interface| interface.index == target.interface.0)
-        .cloned()
-        .ok_or(io::ErrorKind::NetworkUnreachable)?;
-    let stream = tcp::connect(&interface, device.mode, target.peer, device.port, patience).await?;
-    Ok(Box::new(Line { stream, inbox: Inbox::default(), local: interface.addr, peer: target.peer }))
-}
-
 /// What a query came to: the connection, who asked, what was proven, and by which domain key.
 type Exchanged = (Box<Line>, Asker, Result<Standing, NotProven>, bool);
 
@@ -385,26 +241,6 @@ async fn exchange(
     send(&mut line.stream, &head, QUERY_TIMEOUT).await?;
     let answer = read_head(&mut line, QUERY_TIMEOUT * 2, |response| Answer::parse(response).ok()).await?;
     Ok((line, asker, answer))
-}
-
-async fn read_head<T>(
-    line: &mut Line,
-    patience: Duration,
-    parse: impl FnOnce(&p2p_agent::http::Response<'_>) -> Option<T>,
-) -> io::Result<T> {
-    let complete = |bytes: &[u8]| parse_response(bytes).map(|response| response.is_some());
-    match await_head(&mut line.inbox, &mut line.stream, (patience, patience), complete).await {
-        Ok(()) => {}
-        Err(NoHead::Closed) => return Err(io::ErrorKind::UnexpectedEof.into()),
-        Err(NoHead::Refused(_)) => return Err(io::ErrorKind::InvalidData.into()),
-    }
-    let Ok(Some(response)) = parse_response(line.inbox.pending()) else {
-        return Err(io::ErrorKind::InvalidData.into());
-    };
-    let (used, parsed) = (response.head_bytes, parse(&response));
-    drop(response);
-    line.inbox.consume(used);
-    parsed.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Records follow on this connection.

@@ -7,20 +7,21 @@
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
-use async_io::{Async, Timer};
+use async_io::Async;
 use log::warn;
 use md5::{Digest, Md5};
 use p2p_agent::content::PublicId;
 use p2p_agent::limits::{GROWTH_BATCH, GROWTH_LINGER, HEARTBEAT, LEASE_STALL, RECORD_BYTES, RELAYS};
 use p2p_agent::record::RECORD_HEADER;
 use p2p_agent::want::Want;
-use smol::future::{or, yield_now};
+use smol::future::yield_now;
 
 use crate::api::asked::ContentRequest as Request;
 use crate::api::response::{Body, Problem};
 use crate::clock;
 use crate::device::{Device, Lent};
 use crate::store::Opened;
+use crate::stream::Watchdog;
 use crate::tally::add;
 
 /// The next part of a transfer.
@@ -44,12 +45,13 @@ pub struct Reader {
     file: Opened,
     offset: u64,
     ended: bool,
+    watchdog: Watchdog,
 }
 
 impl Reader {
     /// A reader of `file` from `offset` on.
     pub fn new(id: PublicId, file: Opened, offset: u64) -> Self {
-        Self { id, file, offset, ended: false }
+        Self { id, file, offset, ended: false, watchdog: Watchdog::default() }
     }
 
     /// Where the next piece starts.
@@ -111,8 +113,7 @@ impl Reader {
                 return Ok(Piece::Heartbeat);
             }
             let patience = if ready > 0 || !live { GROWTH_LINGER } else { HEARTBEAT };
-            let timer = async { _ = Timer::after(patience.saturating_sub(waited)).await };
-            or(device.store.grown(seen), timer).await;
+            device.store.grown(seen, &mut self.watchdog, patience.saturating_sub(waited)).await;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Byte streams of peers and local clients: heads in bounded buffers, writes with a deadline.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use p2p_agent::limits::HEAD_BYTES;
@@ -17,24 +17,42 @@ pub async fn within<T>(span: Duration, work: impl Future<Output = io::Result<T>>
     .await
 }
 
-/// One timer that bounds many operations one after the other; cheaper than a new timer for each.
-pub struct Watchdog(Timer);
+/// One timer that bounds many operations one after the other. It is set as rarely as can be, because setting one costs four
+/// system calls: an operation that begins while the timer runs leaves it alone, and only when it fires the deadline is looked at.
+pub struct Watchdog {
+    timer: Timer,
+    fires: Option<Instant>,
+}
 
 impl Default for Watchdog {
     fn default() -> Self {
-        Self(Timer::never())
+        Self { timer: Timer::never(), fires: None }
     }
 }
 
 impl Watchdog {
     /// Runs `work` for at most `span`.
     pub async fn limit<T>(&mut self, span: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-        self.0.set_after(span);
+        let deadline = Instant::now() + span;
+        if self.fires.is_none_or(|fires| fires > deadline) {
+            self.set(deadline);
+        }
         or(work, async {
-            (&mut self.0).await;
-            Err(io::ErrorKind::TimedOut.into())
+            loop {
+                (&mut self.timer).await;
+                if Instant::now() >= deadline {
+                    self.fires = None;
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                self.set(deadline);
+            }
         })
         .await
+    }
+
+    fn set(&mut self, at: Instant) {
+        self.timer.set_at(at);
+        self.fires = Some(at);
     }
 }
 
@@ -94,9 +112,9 @@ impl<const N: usize> Inbox<N> {
         first.copy_from_slice(self.pending().get(..ready).unwrap_or_default());
         self.consume(ready);
         let mut filled = 0;
-        let until = std::time::Instant::now() + whole;
+        let until = Instant::now() + whole;
         while let Some(room) = rest.get_mut(filled..).filter(|room| !room.is_empty()) {
-            let left = until.saturating_duration_since(std::time::Instant::now());
+            let left = until.saturating_duration_since(Instant::now());
             match watchdog.limit(stall.min(left), stream.read(room)).await? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 count => filled += count,
@@ -134,8 +152,8 @@ pub async fn await_head<const N: usize>(
         let begun = !inbox.pending().is_empty();
         let until = match (begun, deadline) {
             (true, Some(until)) => until,
-            (true, None) => *deadline.insert(std::time::Instant::now() + head),
-            (false, _) => std::time::Instant::now() + idle,
+            (true, None) => *deadline.insert(Instant::now() + head),
+            (false, _) => Instant::now() + idle,
         };
         let receive = or(inbox.receive(stream), async {
             Timer::at(until).await;

@@ -10,7 +10,7 @@ use p2p_agent::limits::LOCAL_STALL;
 use p2p_agent::want::Reason;
 use smol::io::AsyncWriteExt as _;
 
-use crate::stream::send;
+use crate::stream::{Watchdog, send};
 
 /// Why a request is not answered with what it asked for.
 #[derive(Clone, Debug)]
@@ -118,6 +118,7 @@ pub struct Body {
     ranged: bool,
     framing: Framing,
     finished: bool,
+    watchdog: Watchdog,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -130,7 +131,7 @@ enum Framing {
 impl Body {
     /// A body from `offset` on; `ranged` when the request had a Range.
     pub fn new(offset: u64, ranged: bool) -> Self {
-        Self { offset, ranged, framing: Framing::NotBegun, finished: false }
+        Self { offset, ranged, framing: Framing::NotBegun, finished: false, watchdog: Watchdog::default() }
     }
 
     /// Whether the head is out, so that only the connection can say what is wrong.
@@ -169,11 +170,11 @@ impl Body {
             return Ok(());
         }
         if self.framing == Framing::Chunks {
-            send(stream, format!("{:x}\r\n", data.len()).as_bytes(), LOCAL_STALL).await?;
+            self.send(stream, format!("{:x}\r\n", data.len()).as_bytes()).await?;
         }
-        send(stream, data, LOCAL_STALL).await?;
+        self.send(stream, data).await?;
         if self.framing == Framing::Chunks {
-            send(stream, b"\r\n", LOCAL_STALL).await?;
+            self.send(stream, b"\r\n").await?;
         }
         Ok(())
     }
@@ -181,11 +182,15 @@ impl Body {
     /// Ends the body cleanly: the content is complete and right.
     pub async fn finish(&mut self, stream: &mut Async<UnixStream>) -> io::Result<()> {
         if self.framing == Framing::Chunks {
-            send(stream, b"0\r\n\r\n", LOCAL_STALL).await?;
+            self.send(stream, b"0\r\n\r\n").await?;
         }
         stream.flush().await?;
         self.finished = true;
         Ok(())
+    }
+
+    async fn send(&mut self, stream: &mut Async<UnixStream>, bytes: &[u8]) -> io::Result<()> {
+        self.watchdog.limit(LOCAL_STALL, stream.write_all(bytes)).await
     }
 }
 

@@ -33,6 +33,9 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
+
+use crate::stream::Watchdog;
 
 /// The contents of one directory.
 pub struct Store {
@@ -226,13 +229,15 @@ impl Store {
         self.shared.growth.generation()
     }
 
-    /// Waits until a `.part` may have grown, or anything has changed, since [`growth`](Self::growth) was `seen`; no longer
-    /// than [`GROWTH_POLL`], because some file systems have no events.
-    pub async fn grown(&self, seen: u64) {
-        smol::future::or(self.shared.growth.past(seen), async {
-            async_io::Timer::after(GROWTH_POLL).await;
-        })
-        .await;
+    /// Waits until a `.part` may have grown, or anything has changed, since [`growth`](Self::growth) was `seen`; no longer than
+    /// `patience`, and no longer than [`GROWTH_POLL`], because some file systems have no events.
+    pub async fn grown(&self, seen: u64, watchdog: &mut Watchdog, patience: Duration) {
+        let growth = async {
+            self.shared.growth.past(seen).await;
+            Ok(())
+        };
+        // Either way it is time to look.
+        let _ = watchdog.limit(patience.min(GROWTH_POLL), growth).await;
     }
 
     /// Notified whenever contents come, go, or become complete.

@@ -157,7 +157,7 @@ fn growth_without_events_is_seen_a_quarter_of_a_second_later() {
     append(&directory.path().join(format!("{A}.part")), b"vi");
     let store = open(&directory);
     let started = Instant::now();
-    block_on(store.grown(store.growth()));
+    block_on(store.grown(store.growth(), &mut Watchdog::default(), Duration::MAX));
     assert!(started.elapsed() >= GROWTH_POLL && started.elapsed() < 20 * GROWTH_POLL);
 }
 
@@ -175,7 +175,7 @@ fn a_renamed_part_is_complete_without_reopening() {
         while content.kind() == Kind::Part {
             let seen = store.growth();
             content.available().expect("still there");
-            store.grown(seen).await;
+            store.grown(seen, &mut Watchdog::default(), Duration::MAX).await;
         }
         assert_eq!(content.available(), Ok(Extent { available: 6, complete: true }));
         until(|| store.state(&md5(A)) == Some(Kind::Complete)).await;

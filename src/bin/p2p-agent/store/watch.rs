@@ -11,11 +11,12 @@ use super::index::Names;
 use async_io::{Async, Timer};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use p2p_agent::limits::{DIRECTORY_CHECK, EVENT_BYTES, EVENT_PAUSE, EVENT_PAUSE_UNWATCHED, RESCAN_PAUSE};
-use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
+
+use crate::stream::Watchdog;
 
 /// A scan that events asked for.
 struct Scan {
@@ -125,6 +126,7 @@ impl Store {
     /// Handles events until it is time to look at the path again.
     async fn follow(&self, inotify: &Async<Inotify>, buffer: &mut [u8], scan: &mut Scan) -> io::Result<Seen> {
         let until = Instant::now() + DIRECTORY_CHECK;
+        let mut watchdog = Watchdog::default();
         loop {
             let now = Instant::now();
             let scan_at = scan.last + RESCAN_PAUSE;
@@ -138,8 +140,12 @@ impl Store {
             }
             let wake_at = if scan.due { scan_at.min(until) } else { until };
             let events = inotify.read_with(|inotify| Ok(nix::unistd::read(inotify, &mut *buffer)?));
-            let Some(filled) = before(wake_at, events).await else { continue };
-            let seen = self.handle_events(buffer.get(..filled?).unwrap_or_default());
+            let filled = match watchdog.limit(wake_at.saturating_duration_since(now), events).await {
+                Ok(filled) => filled,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => continue,
+                Err(error) => return Err(error),
+            };
+            let seen = self.handle_events(buffer.get(..filled).unwrap_or_default());
             scan.due |= seen.lost || self.has_left_out();
             Timer::after(if self.shared.growth.is_awaited() { EVENT_PAUSE } else { EVENT_PAUSE_UNWATCHED }).await;
             if seen.itself || seen.ended {
@@ -206,13 +212,4 @@ fn eyes_on(path: &Path) -> io::Result<Async<Inotify>> {
         | AddWatchFlags::IN_ONLYDIR;
     inotify.add_watch(path, mask)?;
     Async::new(inotify)
-}
-
-/// What `future` gives, or nothing at `time`.
-async fn before<T>(time: Instant, future: impl Future<Output = T>) -> Option<T> {
-    smol::future::or(async { Some(future.await) }, async {
-        Timer::at(time).await;
-        None
-    })
-    .await
 }

@@ -275,6 +275,12 @@ pub const TCP_BUFFER_BYTES: u32 = 131_072;
 pub const UDP_BUFFER_BYTES: u32 = 131_072;
 /// Datagrams taken in a row before other tasks get their turn, so that a flood does not stop the agent.
 pub const DATAGRAMS_IN_A_ROW: u8 = 16;
+/// Sockets for connections to peers, all made at the start because none can be made in the jail: one kept for each peer, and as many for
+/// rounds at the same time. Who finds none free waits for one. Some KiB of the kernel's memory each.
+pub const CONNECTING_SOCKETS: usize = 2 * PEERS;
+/// Sockets for the two ports, made at the start for the same reason: one set for each time that P2P comes on. After the last one
+/// the daemon wants to be started again.
+pub const PORT_SETS: usize = 8;
 /// Longest name of a network interface (IFNAMSIZ without its NUL).
 pub const INTERFACE_NAME_BYTES: usize = 15;
 
@@ -332,6 +338,11 @@ pub const OPEN_FILES: u64 = 1_024;
 pub const ADDRESS_SPACE_BYTES: u64 = 64 << 20;
 
 const _: () = assert!(SLOTS_PER_ADDRESS < SLOTS);
+// Beside them a file for each transfer and relay, and the few of the event loop.
+const _: () = assert!(
+    (CONNECTING_SOCKETS + QUERY_CONNECTIONS + LOCAL_CONNECTIONS + 3 * PORT_SETS + SLOTS + RELAYS) as u64
+        <= OPEN_FILES / 2
+);
 const _: () = assert!(UPLOAD_PIECE.as_millis() * (SLOTS as u128) < SOURCE_STALL.as_millis());
 const _: () = assert!(CONNECTIONS_PER_ADDRESS >= SLOTS_PER_ADDRESS + RELAYS);
 const _: () = assert!(PROOF_TIMEOUT.as_millis() > HEAD_TIMEOUT.as_millis());

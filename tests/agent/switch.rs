@@ -4,6 +4,8 @@ use std::io::ErrorKind;
 use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use p2p_agent::limits::PORT_SETS;
+
 use crate::lab::local::End;
 use crate::lab::{Agent, Content, Site, wait_for};
 
@@ -60,6 +62,28 @@ fn no_p2p_ends_transfers_in_both_directions() {
     assert_eq!(upload.rest().1, End::Cut);
     device.get(&down.path()).assert_fetch(&["disabled"]);
     assert_eq!(device.metric("p2p_transfers_active"), 0);
+}
+
+/// Each time takes a set of the sockets that were made before the jail.
+#[test]
+fn no_p2p_comes_and_goes_until_the_sockets_are_used_up_and_then_the_daemon_wants_a_new_start() {
+    let site = Site::new();
+    let mut device = site.device();
+    device.start(&[]);
+    let switch = |off| {
+        device.switch_off(off);
+        wait_for("P2P is as switched", || device.metric("p2p_enabled") == u64::from(!off));
+    };
+    for _ in 1..PORT_SETS {
+        switch(true);
+        switch(false);
+    }
+    switch(true);
+    device.switch_off(false);
+    assert_eq!(device.wait_for_end().code(), Some(75));
+    assert_eq!(device.log().matches("start again").count(), 1, "{}", device.log());
+    device.start(&[]);
+    wait_for("P2P is on again", || device.metric("p2p_enabled") == 1);
 }
 
 #[test]

@@ -5,9 +5,14 @@
 //! sees, that need no root, and that end with the process. Where that is not possible a scenario says `SKIPPED` and passes;
 //! with `P2P_REQUIRE_NETNS=1` in the environment it fails instead.
 
+#[cfg(target_arch = "x86_64")]
+#[path = "../support/inside.rs"]
+mod inside;
 #[path = "../support/lab/mod.rs"]
 mod lab;
 
+#[cfg(target_arch = "x86_64")]
+mod jailed;
 mod losing;
 mod presence;
 mod privacy;

@@ -9,7 +9,7 @@ use p2p_agent::policy::{Decision, Device, Marker, Reason, count_cores, decide};
 
 use crate::Failure;
 use crate::cli::{Options, exit};
-use crate::net::{tcp, udp};
+use crate::net::ports::Ports;
 use crate::run::{Setup, Switch, look_for, socket_is_free};
 use crate::store::Store;
 use crate::{jail, process, run};
@@ -31,11 +31,7 @@ pub fn check(options: &Options) -> Result<String, Failure> {
     let store = Store::open(&options.content, &setup.domain_keys)
         .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{error}.")))?;
     let taken = |error: std::io::Error| Failure::new(exit::UNAVAILABLE, format!("{error}."));
-    async_io::block_on(async {
-        drop(udp::Port::open(setup.mode, options.port).map_err(taken)?);
-        drop(tcp::listen(setup.mode, options.port).map_err(taken)?);
-        Ok::<(), Failure>(())
-    })?;
+    drop(Ports::new(setup.mode, 1).and_then(|mut ports| ports.open(options.port)).map_err(taken)?);
     let links = setup.mode.interfaces(&setup.filter).map_err(taken)?;
     let names: Vec<_> = links.iter().map(|link| format!("{} ({}/{})", link.name, link.addr, link.prefix)).collect();
     let mut sentence = format!("p2p-agent would start, because {why}");

@@ -15,6 +15,7 @@ use crate::ask::{Line, Pool};
 use crate::clock;
 use crate::net::Mode;
 use crate::net::interfaces::Interfaces;
+use crate::net::outgoing::Outgoing;
 use crate::pace::Pace;
 use crate::store::Signal;
 use crate::store::{Kind, Store};
@@ -51,6 +52,8 @@ pub struct Device {
     pub switched: Signal,
     /// Whether P2P is on.
     pub enabled: Cell<bool>,
+    /// Sockets for connections to peers.
+    pub outgoing: Rc<Outgoing>,
     /// Kept-alive connections to peers.
     pub pool: Pool,
     /// Limit of all uploads together.
@@ -77,6 +80,8 @@ pub struct Parts {
     pub executor: Rc<LocalExecutor<'static>>,
     /// Loopback or the real links.
     pub mode: Mode,
+    /// Sockets for connections to peers.
+    pub outgoing: Rc<Outgoing>,
     /// UDP and TCP.
     pub port: u16,
     /// Keys.
@@ -97,6 +102,7 @@ impl Device {
             executor: parts.executor,
             interfaces: RefCell::default(),
             mode: parts.mode,
+            outgoing: parts.outgoing,
             port: parts.port,
             domain_keys: parts.domain_keys,
             tally: Tally::default(),

@@ -13,7 +13,7 @@ use nix::unistd::User;
 use p2p_agent::agent::{Agent, Held, IfIndex};
 use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::keys::DomainKey;
-use p2p_agent::limits::{DOMAIN_KEYS, FETCH_BEACON, INTERFACE_CHECK, SWITCH_CHECK};
+use p2p_agent::limits::{CONNECTING_SOCKETS, DOMAIN_KEYS, FETCH_BEACON, INTERFACE_CHECK, PORT_SETS, SWITCH_CHECK};
 use p2p_agent::policy::{self, Marker};
 use p2p_agent::random::Random;
 use smol::LocalExecutor;
@@ -22,8 +22,10 @@ use smol::future::or;
 use crate::cli::{Options, exit};
 use crate::device::{Device, Parts};
 use crate::jail::{self, Places};
+use crate::net::Mode;
 use crate::net::interfaces::Filter;
-use crate::net::{Mode, tcp, udp};
+use crate::net::outgoing::Outgoing;
+use crate::net::ports::Ports;
 use crate::notify::Notifier;
 use crate::store::Store;
 use crate::{Failure, api, ask, clock, logger, process, session};
@@ -117,6 +119,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{error}.")))?;
     let mut agent = Agent::new(&os_version, Random::from_seed(process::seed()?));
     agent.set_may_fetch(!options.never_fetch);
+    // The last sockets of their kind.
+    let no_sockets = |error: std::io::Error| Failure::new(exit::OS, format!("its sockets cannot be made: {error}."));
+    let ports = Ports::new(setup.mode, PORT_SETS).map_err(no_sockets)?;
+    let outgoing = Outgoing::new(setup.mode, CONNECTING_SOCKETS).map_err(no_sockets)?;
     if options.jail {
         jail::after_the_setup(&mut report)?;
     }
@@ -127,6 +133,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         store: Rc::new(store),
         executor: executor.clone(),
         mode: setup.mode,
+        outgoing: Rc::new(outgoing),
         port: options.port,
         domain_keys: setup.domain_keys,
         max_upload: options.max_upload,
@@ -142,10 +149,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     executor.spawn(api::accept(device.clone(), listener)).detach();
     executor.spawn(watch_fetches(device.clone())).detach();
     let switch = Switch::new(&places.config);
-    let network = network(&device, &setup.filter, &switch, &notifier);
+    let network = network(&device, ports, &setup.filter, &switch, &notifier);
     let by_landlock = options.jail && !places.changes.own_root();
     let beat = async { match notifier.beat().await {} };
-    async_io::block_on(executor.run(or(or(network, exchanged(&places, by_landlock)), beat)))
+    async_io::block_on(executor.run(or(or(network, worn_out(&device, &places, by_landlock)), beat)))
 }
 
 /// Gives up what needs to be given up before anything from outside is looked at. In the jail the directories may have other paths.
@@ -169,8 +176,9 @@ pub fn confine(options: &Options, user: Option<&User>, report: &mut jail::Report
     Ok(places)
 }
 
-/// Ends the daemon when the directories outside are not those in the jail any more: whoever started it starts it again.
-async fn exchanged(places: &Places, by_landlock: bool) -> Result<(), Failure> {
+/// Ends the daemon when its jail has not what it needs any more: whoever started it starts it again. The directories outside are not those
+/// in the jail, or its sockets belong to interfaces that are gone.
+async fn worn_out(device: &Device, places: &Places, by_landlock: bool) -> Result<(), Failure> {
     // Landlock's rule is about the directory at the start: what is mounted over its parent later is out of its reach.
     let out_of_reach = || {
         by_landlock
@@ -188,7 +196,14 @@ async fn exchanged(places: &Places, by_landlock: bool) -> Result<(), Failure> {
                 ),
             ));
         }
+        if device.outgoing.is_worn_out(&device.interfaces.borrow()) {
+            return Err(again("its sockets belong to network interfaces that are gone"));
+        }
     }
+}
+
+fn again(why: &str) -> Failure {
+    Failure::new(exit::AGAIN, format!("{why}; start again to have new ones."))
 }
 
 /// Makes the socket of the local API; a dead one in its place is removed, a living one is an error.
@@ -229,7 +244,13 @@ pub fn socket_is_free(path: &Path) -> Result<(), Failure> {
 }
 
 /// P2P on and off, as the switch says.
-async fn network(device: &Rc<Device>, filter: &Filter, switch: &Switch, notifier: &Notifier) -> Result<(), Failure> {
+async fn network(
+    device: &Rc<Device>,
+    mut ports: Ports,
+    filter: &Filter,
+    switch: &Switch,
+    notifier: &Notifier,
+) -> Result<(), Failure> {
     let mut first = true;
     loop {
         if let Some(why) = switch.off() {
@@ -239,9 +260,10 @@ async fn network(device: &Rc<Device>, filter: &Filter, switch: &Switch, notifier
         while switch.off().is_some() {
             Timer::after(SWITCH_CHECK).await;
         }
-        let ports =
-            udp::Port::open(device.mode, device.port).and_then(|udp| Ok((udp, tcp::listen(device.mode, device.port)?)));
-        match ports {
+        if ports.is_empty() {
+            return Err(again("P2P was switched on as often as it has sockets for"));
+        }
+        match ports.open(device.port) {
             Ok((udp, listener)) => {
                 info!("P2P is on, port {}", device.port);
                 notifier.ready("P2P is on");

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod impostor;
 #[cfg(target_arch = "x86_64")]
+#[path = "../../support/inside.rs"]
 pub mod inside;
 pub mod local;
 pub mod neighbour;

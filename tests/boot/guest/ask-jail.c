@@ -64,12 +64,22 @@ static const struct {
 	{ "seccomp", SYS_seccomp, { 1 } },
 	{ "bpf", SYS_bpf, { 0 } },
 	{ "a socket of another family", SYS_socket, { 10, 1 } },
+	{ "a socket for connections", SYS_socket, { 2, 1 } },
+	{ "a socket for datagrams", SYS_socket, { 2, 2 } },
+	{ "SO_DONTROUTE", SYS_setsockopt, { -1UL, 1, 5, 0 } },
+	{ "IP_OPTIONS", SYS_setsockopt, { -1UL, 0, 4, 0 } },
+	{ "IP_TTL", SYS_setsockopt, { -1UL, 0, 2, 0 } },
 	{ "an unknown call", 4000, { 0 } },
 #ifdef __arm__
 	{ "mmap2 to execute", SYS_mmap2, { 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS } },
 #else
 	{ "mmap to execute", SYS_mmap, { 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS } },
 #endif
+};
+
+/* Of no socket: IP_TOS, IP_MINTTL, SO_PRIORITY, SO_MAX_PACING_RATE, SO_BINDTOIFINDEX, TCP_NODELAY. */
+static const unsigned long options[][4] = {
+	{ -1UL, 0, 1 }, { -1UL, 0, 21 }, { -1UL, 1, 12 }, { -1UL, 1, 47 }, { -1UL, 1, 62 }, { -1UL, 6, 1 },
 };
 
 static void give_up(const char *what)
@@ -132,6 +142,11 @@ static int ask(pid_t thread)
 	long result = try(thread, &entry, SYS_close, nowhere);
 	if (result != -EBADF)
 		wrong += printf("close, which is allowed: %ld\n", result) > 0;
+	for (size_t n = 0; n < sizeof options / sizeof *options; n++) {
+		result = try(thread, &entry, SYS_setsockopt, options[n]);
+		if (result != -EBADF)
+			wrong += printf("option %lu of level %lu, which is allowed: %ld\n", options[n][2], options[n][1], result) > 0;
+	}
 	for (size_t n = 0; n < sizeof refused / sizeof *refused; n++) {
 		result = try(thread, &entry, refused[n].number, refused[n].arguments);
 		if (result != -EPERM)

@@ -44,6 +44,11 @@ impl Process {
         nix::sys::signal::kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Memory that it occupies, shared libraries included.
     pub fn resident_bytes(&self) -> u64 {
         self.status_kilobytes("VmRSS:") * 1024

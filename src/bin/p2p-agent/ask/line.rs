@@ -2,9 +2,8 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
-use async_io::Async;
 use p2p_agent::http::parse_response;
 use p2p_agent::limits::PEERS;
 use p2p_agent::time::Duration;
@@ -12,7 +11,7 @@ use p2p_agent::time::Duration;
 use super::Target;
 use crate::device::Device;
 use crate::net::interfaces::Interface;
-use crate::net::tcp;
+use crate::net::outgoing::Connection;
 use crate::stream::{Inbox, NoHead, await_head};
 
 /// Answers of peers are short; a longer one is none of ours.
@@ -20,20 +19,14 @@ const ANSWER_BYTES: usize = 1_024;
 
 /// One connection to a peer.
 pub struct Line {
-    /// The socket.
-    pub stream: Async<TcpStream>,
+    /// The connection.
+    pub stream: Connection,
     /// What it sent beyond the last head.
     pub inbox: Inbox<ANSWER_BYTES>,
     /// Own address.
     pub local: Ipv4Addr,
     /// The peer's.
     pub peer: Ipv4Addr,
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        tcp::part(self.stream.get_ref());
-    }
 }
 
 /// Idle connections that wait for the next query; the oldest makes room.
@@ -72,6 +65,12 @@ impl Pool {
         let _ = lines.push_back(line);
     }
 
+    /// Closes the one that waits longest; false: there is none.
+    fn drop_oldest(&self) -> bool {
+        let oldest = self.lines.borrow_mut().pop_front();
+        oldest.is_some()
+    }
+
     /// Closes all of them.
     pub fn clear(&self) {
         self.lines.borrow_mut().clear();
@@ -87,7 +86,8 @@ pub async fn connect(device: &Device, target: Target, patience: Duration) -> io:
         .find(|interface| interface.index == target.interface.0)
         .cloned()
         .ok_or(io::ErrorKind::NetworkUnreachable)?;
-    let stream = tcp::connect(&interface, device.mode, target.peer, device.port, patience).await?;
+    let to = SocketAddrV4::new(target.peer, device.port);
+    let stream = device.outgoing.connect(&interface, to, patience, || device.pool.drop_oldest()).await?;
     Ok(Box::new(Line { stream, inbox: Inbox::default(), local: interface.addr, peer: target.peer }))
 }
 

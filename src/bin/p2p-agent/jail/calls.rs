@@ -26,6 +26,8 @@ pub enum Only {
     Without { argument: u32, bits: u32 },
     /// One of these values.
     OneOf { argument: u32, values: &'static [i64] },
+    /// It and the next one are one of these pairs.
+    PairOf { argument: u32, values: &'static [(i64, i64)] },
 }
 
 macro_rules! call {
@@ -39,8 +41,16 @@ macro_rules! call {
 
 /// `MSG_FASTOPEN`: sending that connects, past Landlock's rule about ports.
 const CONNECTING: u32 = 0x2000_0000;
-/// Above the types stream (1), datagram (2) and raw (3, netlink's), of which TCP, UDP and rtnetlink are protocol 0: no SCTP, DCCP, packets.
-const OTHER_TYPES: u32 = 0b1100;
+/// Options of a socket, by level. Not among them is whatever leads off the link: SO_DONTROUTE is set on each before the filter comes, and
+/// IP_OPTIONS, IP_TRANSPARENT or IP_MULTICAST_TTL on none.
+const OPTIONS: &[(i64, i64)] = &[
+    (libc::IPPROTO_IP as i64, libc::IP_TOS as i64), // what is accepted is lower effort, too
+    (libc::IPPROTO_IP as i64, libc::IP_MINTTL as i64), // once connected, and back for the end
+    (libc::SOL_SOCKET as i64, libc::SO_PRIORITY as i64),
+    (libc::SOL_SOCKET as i64, 47), // SO_MAX_PACING_RATE
+    (libc::SOL_SOCKET as i64, 62), // SO_BINDTOIFINDEX, the first time only
+    (libc::IPPROTO_TCP as i64, libc::TCP_NODELAY as i64),
+];
 /// Opening for anything but reading.
 const WRITING: u32 = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | O_TMPFILE_ALONE) as u32;
 /// `O_TMPFILE` without the `O_DIRECTORY` that is part of it.
@@ -64,25 +74,17 @@ const CALLS: &[Call] = &[
     call!("accept4", libc::SYS_accept4),
     call!("connect", libc::SYS_connect),
     call!(
-        "socket",
+        "socket", // to list the interfaces and be told of changes (rtnetlink); those of the network came before the filter
         libc::SYS_socket,
-        Only::OneOf { argument: 0, values: &[libc::AF_INET as i64, libc::AF_NETLINK as i64] },
-        Only::Without { argument: 1, bits: OTHER_TYPES },
-        Only::OneOf { argument: 2, values: &[0] }
+        Only::OneOf { argument: 0, values: &[libc::AF_NETLINK as i64] },
+        Only::OneOf { argument: 2, values: &[libc::NETLINK_ROUTE as i64] }
     ),
     call!("bind", libc::SYS_bind),
     call!("listen", libc::SYS_listen), // when P2P comes back
     call!("getsockname", libc::SYS_getsockname),
     call!("getpeername", libc::SYS_getpeername),
     call!("getsockopt", libc::SYS_getsockopt), // outcome of a connect; who is at the local socket
-    call!(
-        "setsockopt",
-        libc::SYS_setsockopt,
-        Only::OneOf {
-            argument: 1,
-            values: &[libc::SOL_SOCKET as i64, libc::IPPROTO_IP as i64, libc::IPPROTO_TCP as i64],
-        }
-    ),
+    call!("setsockopt", libc::SYS_setsockopt, Only::PairOf { argument: 1, values: OPTIONS }),
     call!("ioctl", libc::SYS_ioctl, Only::OneOf { argument: 1, values: &[libc::FIONBIO as i64] }),
     // Files.
     call!("preadv2", libc::SYS_preadv2), // without waiting for the disk

@@ -32,6 +32,9 @@ const FOREIGN_NUMBERS: u32 = 0x4000_0000;
 
 const _: () = assert!(cfg!(target_endian = "little"), "the low half of an argument is taken to come first");
 
+/// Instructions that tell whether it is this pair.
+const PAIR: u8 = 4;
+
 /// Instructions: 16 bits of length in sock_fprog; the kernel takes 4,096.
 type Program = heapless::Vec<sock_filter, 512>;
 
@@ -85,6 +88,15 @@ fn program(calls: impl Iterator<Item = &'static Call>) -> Option<Program> {
                         add(if_equal(*value as u32, left, 0))?;
                     }
                 }
+                Only::PairOf { argument, values } => {
+                    for (left, (one, next)) in (0..u8::try_from(values.len()).ok()?).rev().zip(values) {
+                        add(load(ARGUMENTS + 8 * argument))?;
+                        // To the next pair, and over the rest of them and the refusal.
+                        add(if_equal(*one as u32, 0, 2))?;
+                        add(load(ARGUMENTS + 8 * (argument + 1)))?;
+                        add(if_equal(*next as u32, left.checked_mul(PAIR)?.checked_add(1)?, 0))?;
+                    }
+                }
             }
             add(give(REFUSE))?;
         }
@@ -100,6 +112,7 @@ impl Only {
         match self {
             Self::Without { .. } => 3,
             Self::OneOf { values, .. } => values.len() + 2,
+            Self::PairOf { values, .. } => values.len() * usize::from(PAIR) + 1,
         }
     }
 }
@@ -163,6 +176,10 @@ mod tests {
                 match *only {
                     Only::Without { argument, bits } => passing[argument as usize] &= !bits,
                     Only::OneOf { argument, values } => passing[argument as usize] = values[0] as u32,
+                    Only::PairOf { argument, values } => {
+                        (passing[argument as usize], passing[argument as usize + 1]) =
+                            (values[0].0 as u32, values[0].1 as u32);
+                    }
                 }
             }
             assert_eq!(verdict(NATIVE, call.number, passing), ALLOW, "{}", call.name);
@@ -183,6 +200,18 @@ mod tests {
                             assert_eq!(with(argument, *value as u32), ALLOW, "{} {value}", call.name);
                             assert_eq!(with(argument, *value as u32 ^ 0x4000), REFUSE, "{}", call.name);
                         }
+                    }
+                    Only::PairOf { argument, values } => {
+                        let with = |one: u32, next: u32| {
+                            let mut arguments = passing;
+                            (arguments[argument as usize], arguments[argument as usize + 1]) = (one, next);
+                            verdict(NATIVE, call.number, arguments)
+                        };
+                        for (one, next) in (0..300).flat_map(|one| (0..300).map(move |next| (one, next))) {
+                            let expected = if values.contains(&(one, next)) { ALLOW } else { REFUSE };
+                            assert_eq!(with(one as u32, next as u32), expected, "{} {one} {next}", call.name);
+                        }
+                        assert_eq!(with(values[0].0 as u32 ^ 0x4000, values[0].1 as u32), REFUSE, "{}", call.name);
                     }
                 }
             }
@@ -207,6 +236,35 @@ mod tests {
         assert_eq!(verdict(NATIVE, 4_000, [0; 6]), REFUSE);
         #[cfg(target_arch = "x86_64")]
         assert_eq!(verdict(NATIVE, allowed | 0x4000_0000, [0; 6]), KILL_PROCESS, "x32");
+    }
+
+    #[test]
+    fn no_socket_that_could_leave_the_link_can_be_made_and_none_that_is_there_be_let_off_it() {
+        use nix::libc::*;
+        for family in [AF_INET, AF_INET6, AF_UNIX, AF_PACKET] {
+            for (kind, protocol) in [(SOCK_STREAM, 0), (SOCK_DGRAM, 0), (SOCK_RAW, 0), (SOCK_STREAM, IPPROTO_MPTCP)] {
+                let arguments = [family as u32, kind as u32, protocol as u32, 0, 0, 0];
+                assert_eq!(verdict(NATIVE, SYS_socket, arguments), REFUSE, "{family} {kind} {protocol}");
+            }
+        }
+        for (level, option) in [
+            (SOL_SOCKET, SO_DONTROUTE),
+            (SOL_SOCKET, SO_BINDTODEVICE), // its other form, by number, is enough
+            (SOL_SOCKET, SO_MARK),
+            (SOL_SOCKET, SO_DETACH_FILTER),
+            (IPPROTO_IP, IP_OPTIONS),
+            (IPPROTO_IP, IP_HDRINCL),
+            (IPPROTO_IP, IP_TRANSPARENT),
+            (IPPROTO_IP, IP_FREEBIND),
+            (IPPROTO_IP, IP_MULTICAST_TTL),
+            (IPPROTO_IP, IP_MULTICAST_IF),
+            (IPPROTO_IP, IP_TTL),
+            (IPPROTO_TCP, TCP_ULP),
+            (IPPROTO_TCP, TCP_FASTOPEN_CONNECT),
+        ] {
+            let arguments = [3, level as u32, option as u32, 0, 0, 0];
+            assert_eq!(verdict(NATIVE, SYS_setsockopt, arguments), REFUSE, "{level} {option}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | no capability left | `rights` | – |
 //! | limits on memory, files, written bytes | `limits` | – |
 //! | Landlock: reads in there, its own port | `landlock` | – |
+//! | every socket of the network that it will have | `net` (`ports`, `outgoing`) | – |
 //! | the helper thread of the event loop, then no thread any more | `limits` | – |
 //! | the filter of system calls, over both threads | `filter`, `calls` | – |
 //!

@@ -5,10 +5,11 @@
 //! - it sends with TTL 255 and takes nothing that arrives with less, so nothing that passed a router counts (RFC 5082);
 //! - it routes nothing (SO_DONTROUTE) and sends out of the interface that the caller names;
 //! - it is marked lower effort (RFC 8622) and queued last on the device itself;
-//! - its buffers are bounded, and dropping the value closes it at once: that is what `no-p2p` does.
+//! - its buffers are bounded, and dropping the value closes its port or connection at once: that is what `no-p2p` does;
+//! - it is made before the jail, where none can be made and none of this be changed.
 //!
 //! ```text
-//! options, ancillary  <-  interfaces (kind)  <-  udp, tcp        link_watch
+//! options, ancillary  <-  interfaces (kind)  <-  udp, tcp  <-  ports, outgoing        link_watch
 //! ```
 //!
 //! This is the only part of the daemon's networking with `unsafe`: in `options` and `ancillary`, around single system calls.
@@ -20,6 +21,8 @@ pub mod link_watch;
 #[cfg(test)]
 mod namespace;
 mod options;
+pub mod outgoing;
+pub mod ports;
 pub mod tcp;
 pub mod udp;
 

@@ -5,17 +5,19 @@
 //! skipped; with `P2P_REQUIRE_NETNS=1` it fails instead.
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
+use async_io::{Async, Timer};
 use nix::sched::{CloneFlags, setns, unshare};
 use smol::future::{block_on, or};
 
 use super::interfaces::{Filter, Interface, usable};
 use super::link_watch::LinkWatch;
+use super::outgoing::Outgoing;
 use super::udp::{Datagram, Port};
 use super::{Mode, tcp};
 
@@ -142,6 +144,10 @@ fn hear(port: &Port) -> Option<Datagram> {
     block_on(within(Duration::from_millis(300), port.recv(&mut buf))).map(Result::unwrap)
 }
 
+fn listen() -> Async<TcpListener> {
+    tcp::listen(tcp::make_listener().unwrap(), Mode::Links, PORT).unwrap()
+}
+
 fn open(host: &Host) -> Port {
     host.run(|| Port::open(Mode::Links, PORT).unwrap())
 }
@@ -191,16 +197,18 @@ fn a_connection_goes_out_of_its_interface_and_a_closed_port_is_refused_across_th
             let (a, b) = (Host::first(), Host::new());
             a.cable("eth0", "10.1.0.1/24", &b, "eth0", "10.1.0.2/24");
             let eth0 = a.interface("eth0");
+            let sockets = Rc::new(a.run(|| Outgoing::new(Mode::Links, 1).unwrap()));
             let connect = |to| {
                 let start = Instant::now();
-                let result = a.run(|| block_on(tcp::connect(&eth0, Mode::Links, to, PORT, Duration::from_millis(600))));
+                let result =
+                    block_on(sockets.connect(&eth0, SocketAddrV4::new(to, PORT), Duration::from_millis(600), || false));
                 (result.map_err(|error| error.kind()), start.elapsed())
             };
             let (refused, after) = connect(B);
-            assert_eq!(refused.unwrap_err(), std::io::ErrorKind::ConnectionRefused);
+            assert_eq!(refused.map(drop).unwrap_err(), std::io::ErrorKind::ConnectionRefused);
             assert!(after < Duration::from_millis(300), "{after:?}");
 
-            let listener = b.run(|| tcp::listen(Mode::Links, PORT).unwrap());
+            let listener = b.run(listen);
             let client = connect(B).0.unwrap();
             let (server, _) = block_on(listener.accept()).unwrap();
             tcp::prepare_accepted(server.get_ref()).unwrap();
@@ -210,10 +218,56 @@ fn a_connection_goes_out_of_its_interface_and_a_closed_port_is_refused_across_th
             drop((client, server));
 
             let (nobody, after) = connect(C);
+            let nobody = nobody.map(drop);
             assert!(
                 nobody.is_err() && after < Duration::from_secs(1),
                 "an address that nobody has: {nobody:?}, {after:?}"
             );
+        },
+    );
+}
+
+#[test]
+fn a_socket_belongs_to_the_device_that_it_was_first_used_on_and_is_taken_for_no_other() {
+    inside(
+        "net::namespace::a_socket_belongs_to_the_device_that_it_was_first_used_on_and_is_taken_for_no_other",
+        || {
+            let (a, b, c) = (Host::first(), Host::new(), Host::new());
+            // Both have the same address, and only the device tells them apart.
+            a.cable("eth0", "10.1.0.1/24", &b, "eth0", "10.1.0.2/24");
+            a.cable("eth1", "10.1.0.1/24", &c, "eth0", "10.1.0.2/24");
+            let listeners = [b.run(listen), c.run(listen)];
+            let [eth0, eth1] = ["eth0", "eth1"].map(|name| a.interface(name));
+            let sockets = Rc::new(a.run(|| Outgoing::new(Mode::Links, 3).unwrap()));
+            let connect = |interface| {
+                let to = SocketAddrV4::new(B, PORT);
+                block_on(sockets.connect(interface, to, Duration::from_millis(300), || false))
+                    .map_err(|error| error.kind())
+            };
+            for _ in 0..3 {
+                for (interface, listener) in [&eth0, &eth1].into_iter().zip(&listeners) {
+                    let connected = connect(interface).map(drop);
+                    assert_eq!(connected, Ok(()), "{}", interface.name);
+                    assert!(
+                        block_on(within(Duration::from_millis(300), listener.accept())).is_some(),
+                        "{}",
+                        interface.name
+                    );
+                }
+            }
+            // What is plugged in again is another device. One socket is left that belongs to none.
+            let replug = || {
+                a.ip("link del eth0");
+                a.cable("eth0", "10.1.0.1/24", &b, "eth0", "10.1.0.2/24");
+                a.interface("eth0")
+            };
+            let second = replug();
+            assert_eq!(connect(&second).map(drop), Ok(()));
+            assert!(!sockets.is_worn_out(&[second.clone(), eth1.clone()]));
+            let third = replug();
+            assert_eq!(connect(&third).map(drop), Err(std::io::ErrorKind::TimedOut), "none that is free is of use");
+            assert!(sockets.is_worn_out(&[third.clone(), eth1.clone()]));
+            assert_eq!(connect(&eth1).map(drop), Ok(()), "the other device has its own");
         },
     );
 }
@@ -238,11 +292,13 @@ fn nothing_passes_a_router_in_either_direction() {
         assert!(reaches, "the router works for others");
 
         let (port_a, port_b) = (open(&a), open(&b));
-        let listener = b.run(|| tcp::listen(Mode::Links, PORT).unwrap());
+        let listener = b.run(listen);
         let eth0 = a.interface("eth0");
         let _ = port_a.send_to(&eth0, far, b"out");
         assert_eq!(hear(&port_b), None, "not routed on the way out");
-        let out = a.run(|| block_on(tcp::connect(&eth0, Mode::Links, far, PORT, Duration::from_millis(300))));
+        let sockets = Rc::new(a.run(|| Outgoing::new(Mode::Links, 1).unwrap()));
+        let far_port = SocketAddrV4::new(far, PORT);
+        let out = block_on(sockets.connect(&eth0, far_port, Duration::from_millis(300), || false));
         assert!(out.is_err());
 
         // A sender that does route, with the largest TTL there is.

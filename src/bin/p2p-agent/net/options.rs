@@ -15,6 +15,8 @@ const SO_MAX_PACING_RATE: c_int = 47;
 const SO_TIMESTAMPNS_NEW: c_int = 64;
 /// asm-generic/socket.h: seconds of the kernel's own word size.
 const SO_TIMESTAMPNS_OLD: c_int = 35;
+/// asm-generic/socket.h, Linux 5.1.
+const SO_BINDTOIFINDEX: c_int = 62;
 /// "As fast as it can": the value that every socket starts with.
 const UNPACED: u32 = u32::MAX;
 
@@ -67,6 +69,29 @@ pub fn receive_timestamps(socket: &impl AsFd) -> io::Result<()> {
         }
         result => result,
     }
+}
+
+/// Sends only out of this interface, for as long as the socket lives. EPERM where the kernel wants privileges for it, and for a second time.
+pub fn bind_to_device(socket: &impl AsFd, interface: u32) -> io::Result<()> {
+    let interface = c_int::try_from(interface).map_err(|_| io::ErrorKind::InvalidInput)?;
+    set_int(socket, libc::SOL_SOCKET, SO_BINDTOIFINDEX, interface)
+}
+
+/// An address without a port takes none before it is known where to connect; a connection that comes to nothing then leaves none taken.
+pub fn bind_to_address_alone(socket: &impl AsFd) -> io::Result<()> {
+    set_int(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
+}
+
+/// Dissolves a connection (connect(2)): what is under way either way is thrown away, the other side is told by a reset, and the
+/// socket is as new but for its options.
+pub fn disconnect(socket: &impl AsFd) -> io::Result<()> {
+    // SAFETY: sockaddr_in is plain numbers; all zero is a valid value, its family is AF_UNSPEC.
+    let nowhere: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+    let length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is borrowed for the call, pointer and length describe `nowhere`.
+    let result = unsafe { libc::connect(fd, (&raw const nowhere).cast(), length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Upper bound on what the socket sends; `None` takes it away.

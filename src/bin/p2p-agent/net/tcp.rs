@@ -5,36 +5,37 @@
 //! inherits the demand. A connecting socket demands it only once it is connected: the reset of a closed port leaves
 //! its sender with the ordinary TTL and would be dropped, and a refusal would look like silence.
 
-use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::Duration;
 
-use async_io::{Async, Timer};
-use nix::errno::Errno;
+use async_io::Async;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect as start_connecting,
-    listen as start_listening, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen as start_listening, setsockopt, socket,
+    sockopt,
 };
-use smol::future;
 
 use p2p_agent::limits::{QUERY_CONNECTIONS, TCP_BUFFER_BYTES};
 
 use super::interfaces::Interface;
 use super::{Mode, bind_error, options};
 
-/// Opens the listener; an error says in one sentence what is in the way. Dropping it closes it at once.
-pub fn listen(mode: Mode, port: u16) -> io::Result<Async<TcpListener>> {
-    let address = mode.bind_address();
-    open_listener(address, port).map_err(|error| bind_error(error, "TCP", address, port))
-}
-
-fn open_listener(address: Ipv4Addr, port: u16) -> io::Result<Async<TcpListener>> {
-    let socket = open_socket()?;
+/// A socket to [`listen`] with, which has no address yet.
+pub fn make_listener() -> io::Result<OwnedFd> {
+    let socket = make_socket()?;
     options::require_link_ttl(&socket)?;
     // Connections of an earlier run may still be closing; a port that is listened on stays an error.
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    Ok(socket)
+}
+
+/// Opens the listener; an error says in one sentence what is in the way. Dropping it closes it at once.
+pub fn listen(socket: OwnedFd, mode: Mode, port: u16) -> io::Result<Async<TcpListener>> {
+    let address = mode.bind_address();
+    listen_at(socket, address, port).map_err(|error| bind_error(error, "TCP", address, port))
+}
+
+fn listen_at(socket: OwnedFd, address: Ipv4Addr, port: u16) -> io::Result<Async<TcpListener>> {
     bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(address, port)))?;
     start_listening(&socket, Backlog::new(i32::try_from(QUERY_CONNECTIONS).unwrap_or(i32::MAX))?)?;
     Async::new_nonblocking(TcpListener::from(socket))
@@ -46,7 +47,7 @@ pub fn prepare_accepted(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)
 }
 
-/// For every connection right before it is dropped. The last acknowledgement of a peer that closed first comes from its
+/// For every accepted connection right before it is dropped. The last acknowledgement of a peer that closed first comes from its
 /// kernel's TIME-WAIT, with the ordinary TTL. If it were not let in, this end would repeat its FIN for a minute or more, and meanwhile
 /// a new connection from the same port would hang.
 pub fn part(stream: &TcpStream) {
@@ -57,38 +58,6 @@ pub fn part(stream: &TcpStream) {
 /// The interface of an accepted connection: the one that `local` is the address of, if `peer` is a neighbour there.
 pub fn on_link(local: Ipv4Addr, peer: Ipv4Addr, interfaces: &[Interface]) -> Option<&Interface> {
     interfaces.iter().find(|interface| interface.addr == local).filter(|interface| interface.is_on_link(peer))
-}
-
-/// Connects to a neighbour. `ConnectionRefused` when its port is closed, `TimedOut` after `timeout`.
-pub async fn connect(
-    interface: &Interface,
-    mode: Mode,
-    to: Ipv4Addr,
-    port: u16,
-    timeout: Duration,
-) -> io::Result<Async<TcpStream>> {
-    let socket = open_socket()?;
-    if mode == Mode::Links {
-        bind_to_device(&socket, interface)?;
-    }
-    bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(interface.addr, 0)))?;
-    match start_connecting(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(to, port))) {
-        Ok(()) | Err(Errno::EINPROGRESS) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let stream = Async::new_nonblocking(TcpStream::from(socket))?;
-    let connected = async {
-        stream.writable().await?;
-        stream.get_ref().take_error()?.map_or(Ok(()), Err)
-    };
-    let late = async {
-        Timer::after(timeout).await;
-        Err(io::ErrorKind::TimedOut.into())
-    };
-    future::or(connected, late).await?;
-    options::require_link_ttl(&stream)?;
-    stream.get_ref().set_nodelay(true)?;
-    Ok(stream)
 }
 
 /// Keeps an upload below `bytes_per_second`, without help of a queueing discipline; `None` lifts the bound.
@@ -105,7 +74,7 @@ pub fn addresses(stream: &TcpStream) -> io::Result<(SocketAddrV4, SocketAddrV4)>
 }
 
 /// What listener and connection have in common. Buffers before the handshake, because the window scale depends on them.
-fn open_socket() -> io::Result<OwnedFd> {
+pub(super) fn make_socket() -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
     options::stay_on_link(&socket)?;
@@ -114,21 +83,13 @@ fn open_socket() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Where two interfaces have the same subnet, only this tells them apart. Kernels before 5.7 want privileges for it; there
-/// the source address has to do.
-fn bind_to_device(socket: &OwnedFd, interface: &Interface) -> io::Result<()> {
-    match setsockopt(socket, sockopt::BindToDevice, &OsString::from(interface.name.as_str())) {
-        Ok(()) | Err(Errno::EPERM) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Shutdown;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
-    use smol::future::block_on;
+    use nix::sys::socket::connect;
+    use smol::future::{self, block_on};
     use smol::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::super::interfaces::loopback;
@@ -136,15 +97,22 @@ mod tests {
 
     const A: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
     const B: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
-    const SOON: Duration = Duration::from_millis(500);
+
+    fn open(mode: Mode, port: u16) -> io::Result<Async<TcpListener>> {
+        listen(make_listener()?, mode, port)
+    }
 
     fn free_port() -> u16 {
         TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
     }
 
     async fn connected(port: u16) -> (Async<TcpStream>, Async<TcpStream>) {
-        let listener = listen(Mode::Loopback(B), port).unwrap();
-        let client = connect(&loopback(A).unwrap(), Mode::Loopback(A), B, port, SOON).await.unwrap();
+        let listener = open(Mode::Loopback(B), port).unwrap();
+        let client = TcpStream::from(make_socket().unwrap());
+        bind(client.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(A, 0))).unwrap();
+        let _ = connect(client.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(B, port)));
+        let client = Async::new_nonblocking(client).unwrap();
+        client.writable().await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
         prepare_accepted(server.get_ref()).unwrap();
         (client, server)
@@ -166,77 +134,28 @@ mod tests {
     }
 
     #[test]
-    fn every_socket_says_link_only_lower_effort_and_bounded() {
-        block_on(async {
-            let (client, server) = connected(free_port()).await;
-            for stream in [&client, &server] {
-                let int = |level, name| options::get_int(stream, level, name).unwrap();
-                use nix::libc::*;
-                assert_eq!(int(IPPROTO_IP, IP_TTL), 255);
-                assert_eq!(int(IPPROTO_IP, IP_MINTTL), 255);
-                assert_eq!(int(IPPROTO_IP, IP_TOS), 4);
-                assert_eq!(int(SOL_SOCKET, SO_PRIORITY), 2);
-                assert_eq!(int(SOL_SOCKET, SO_DONTROUTE), 1);
-                assert_eq!(int(IPPROTO_TCP, TCP_NODELAY), 1);
-                for buffer in [SO_SNDBUF, SO_RCVBUF] {
-                    assert!(int(SOL_SOCKET, buffer) <= 2 * TCP_BUFFER_BYTES as i32);
-                }
-            }
-        });
-    }
-
-    #[test]
-    fn a_closed_port_is_refused_at_once() {
-        let start = Instant::now();
-        let error = block_on(connect(&loopback(A).unwrap(), Mode::Loopback(A), B, free_port(), SOON)).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-        assert!(start.elapsed() < SOON / 2);
-    }
-
-    #[test]
     fn a_client_with_a_lesser_ttl_gets_no_connection() {
         let port = free_port();
-        let listener = listen(Mode::Loopback(B), port).unwrap();
+        let listener = open(Mode::Loopback(B), port).unwrap();
         for (ttl, gets_in) in [(64, false), (254, false), (255, true)] {
             let client = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).unwrap();
             setsockopt(&client, sockopt::Ipv4Ttl, &ttl).unwrap();
             setsockopt(&client, sockopt::SendTimeout, &nix::sys::time::TimeVal::new(0, 200_000)).unwrap();
-            let result = start_connecting(client.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(B, port)));
+            let result = connect(client.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(B, port)));
             assert_eq!(result.is_ok(), gets_in, "TTL {ttl}: {result:?}");
         }
         assert!(block_on(listener.accept()).is_ok());
     }
 
     #[test]
-    fn a_neighbour_that_says_nothing_is_a_time_out() {
-        block_on(async {
-            // A listener for TTL 255 whose queue is full drops the SYN.
-            let deaf = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_NONBLOCK, None).unwrap();
-            let port = free_port();
-            bind(deaf.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(B, port))).unwrap();
-            start_listening(&deaf, Backlog::new(0).unwrap()).unwrap();
-            let lo = loopback(A).unwrap();
-            let mut held = Vec::new();
-            let error = loop {
-                match connect(&lo, Mode::Loopback(A), B, port, Duration::from_millis(100)).await {
-                    Ok(stream) => held.push(stream),
-                    Err(error) => break error,
-                }
-                assert!(held.len() < 10);
-            };
-            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        });
-    }
-
-    #[test]
     fn a_port_in_use_is_one_clear_sentence_and_free_again_after_a_drop() {
         let port = free_port();
-        let first = listen(Mode::Loopback(B), port).unwrap();
-        let error = listen(Mode::Links, port).unwrap_err();
+        let first = open(Mode::Loopback(B), port).unwrap();
+        let error = open(Mode::Links, port).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&format!("TCP port {port}")), "{error}");
         drop(first);
-        listen(Mode::Links, port).unwrap();
+        open(Mode::Links, port).unwrap();
     }
 
     #[test]

@@ -12,7 +12,7 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use async_io::Async;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
@@ -55,18 +55,38 @@ pub struct Port {
     in_a_row: Cell<u8>,
 }
 
-impl Port {
-    /// Opens the port; an error says in one sentence what is in the way.
-    pub fn open(mode: Mode, port: u16) -> io::Result<Self> {
-        let open = |address, shared| {
-            open_socket(address, port, shared).map_err(|error| bind_error(error, "UDP", address, port))
-        };
-        let socket = open(mode.bind_address(), false)?;
+/// What a port is made of, with no address yet: nobody hears of it.
+#[derive(Debug)]
+pub struct Sockets {
+    mode: Mode,
+    socket: OwnedFd,
+    broadcasts: Option<OwnedFd>,
+}
+
+impl Sockets {
+    /// With all options that they need.
+    pub fn new(mode: Mode) -> io::Result<Self> {
         let broadcasts = match mode {
             Mode::Links => None,
-            Mode::Loopback(_) => Some(open(LOOPBACK_BROADCAST, true)?),
+            Mode::Loopback(_) => Some(make_socket(true)?),
         };
-        Ok(Self { mode, port, socket, broadcasts, in_a_row: Cell::new(0) })
+        Ok(Self { mode, socket: make_socket(false)?, broadcasts })
+    }
+
+    /// Opens the port; an error says in one sentence what is in the way.
+    pub fn open(self, port: u16) -> io::Result<Port> {
+        let open =
+            |socket, address| open_at(socket, address, port).map_err(|error| bind_error(error, "UDP", address, port));
+        let socket = open(self.socket, self.mode.bind_address())?;
+        let broadcasts = self.broadcasts.map(|socket| open(socket, LOOPBACK_BROADCAST)).transpose()?;
+        Ok(Port { mode: self.mode, port, socket, broadcasts, in_a_row: Cell::new(0) })
+    }
+}
+
+impl Port {
+    #[cfg(test)]
+    pub fn open(mode: Mode, port: u16) -> io::Result<Self> {
+        Sockets::new(mode)?.open(port)
     }
 
     /// The next datagram from the link; ones that a router passed on are left out. One that is longer than `buf` fills it and
@@ -125,7 +145,7 @@ impl Port {
 }
 
 /// A socket with everything set before it hears the first datagram.
-fn open_socket(address: Ipv4Addr, port: u16, shared: bool) -> io::Result<Async<UdpSocket>> {
+fn make_socket(shared: bool) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
     options::filter_link_ttl(&socket)?;
@@ -137,6 +157,10 @@ fn open_socket(address: Ipv4Addr, port: u16, shared: bool) -> io::Result<Async<U
     setsockopt(&socket, sockopt::Ipv4RecvTtl, &true)?;
     // Only there: on other addresses it would let a second agent steal the first one's datagrams.
     setsockopt(&socket, sockopt::ReuseAddr, &shared)?;
+    Ok(socket)
+}
+
+fn open_at(socket: OwnedFd, address: Ipv4Addr, port: u16) -> io::Result<Async<UdpSocket>> {
     bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(address, port)))?;
     Async::new_nonblocking(UdpSocket::from(socket))
 }

@@ -1,4 +1,5 @@
 //! Asks the running daemon itself what it may do: a thread of it is stopped, made to try a system call, and sent on where it was.
+#![allow(dead_code)] // two test programs use different parts
 
 use std::fs;
 
@@ -16,6 +17,20 @@ pub struct Inside {
     thread: Pid,
     before: user_regs_struct,
     used: u64,
+}
+
+/// The TCP and UDP sockets of a process, by descriptor, with their types.
+pub fn sockets(inside: &mut Inside, process: u32) -> Vec<(u64, i32)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{process}/fd")).unwrap() {
+        let socket = entry.unwrap().file_name().to_str().unwrap().parse().unwrap();
+        let mark = inside.used;
+        if inside.option(socket, libc::SOL_SOCKET, libc::SO_DOMAIN) == Ok(libc::AF_INET) {
+            found.push((socket, inside.option(socket, libc::SOL_SOCKET, libc::SO_TYPE).unwrap()));
+        }
+        inside.used = mark;
+    }
+    found
 }
 
 /// The threads of a process.
@@ -59,6 +74,13 @@ impl Inside {
     /// A path in the daemon's memory.
     pub fn path(&mut self, path: &str) -> u64 {
         self.memory(format!("{path}\0").as_bytes())
+    }
+
+    /// An option of a socket that is a number.
+    pub fn option(&mut self, socket: u64, level: i32, name: i32) -> Result<i32, Errno> {
+        let (value, length) = (self.memory(&[0; 8]), self.memory(&4_u64.to_ne_bytes()));
+        self.call(libc::SYS_getsockopt, &[socket, level as u64, name as u64, value, length])?;
+        Ok(ptrace::read(self.thread, value as ptrace::AddressType).unwrap() as i32)
     }
 
     /// Makes the thread try a system call.

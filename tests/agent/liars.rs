@@ -108,6 +108,31 @@ fn a_holder_that_trickles_is_left_like_one_that_stalls() {
     }
 }
 
+/// The present source waits meanwhile, so they get one moment together: between two pieces of the body one of them is tried, or a
+/// second one at the end of that moment, not all in turn.
+#[test]
+fn peers_that_grant_nothing_are_not_waited_for_in_turn_while_a_better_source_is_looked_for() {
+    let site = Site::new();
+    let mut device = site.device();
+    device.start(&[]);
+    let content = Content::random(114, 8 << 20);
+    let impostor = |lie| Impostor::start(site.address(), site.port, &content, lie);
+    let _source = impostor(Lie::SlowsDown);
+    let liars: Vec<_> = (0..6).map(|_| impostor(Lie::GrantsNothing)).collect();
+    device.wait_for_peers(1 + liars.len());
+    let mut reply = device.get(&content.path());
+    assert!(!reply.at_least(1).is_empty());
+    let tried = || liars.iter().map(Impostor::takes).sum::<usize>();
+    let (mut before, mut at_once) = (tried(), Vec::new());
+    while tried() < 4 {
+        assert!(!reply.some().is_empty(), "the source goes on, {at_once:?}");
+        let now = tried();
+        at_once.extend((now > before).then_some(now - before));
+        before = now;
+    }
+    assert!(at_once.len() >= 2 && at_once.iter().all(|tried| *tried <= 2), "{at_once:?}");
+}
+
 #[test]
 fn who_claims_or_fetches_and_never_moves_is_waited_for_once_and_not_for_long() {
     for lie in [Lie::Claims, Lie::Fetches] {

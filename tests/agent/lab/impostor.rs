@@ -29,6 +29,10 @@ pub enum Lie {
     WrongProof,
     /// It accepts connections and never says a word.
     Silence,
+    /// It answers every question, and never the wish for bytes.
+    GrantsNothing,
+    /// None, but from its 33rd record on it is slow.
+    SlowsDown,
     /// One bit of its second record is altered on the way.
     AlteredRecord,
     /// It sends heartbeats and nothing else.
@@ -189,6 +193,9 @@ impl Part {
                 }
                 (PeerRequest::Take { offset, .. }, Some(answerer)) => {
                     self.takes.fetch_add(1, Ordering::Relaxed);
+                    while self.lie == Lie::GrantsNothing && !self.is_over() {
+                        thread::sleep(Duration::from_millis(10));
+                    }
                     return self.give(stream, answerer, &request, usize::try_from(*offset).unwrap());
                 }
                 _ => return Ok(()),
@@ -216,8 +223,10 @@ impl Part {
         // Neither starved nor metered, nothing of it yet, and then as well placed as can be.
         let mut rank = [0xff; 16];
         rank[..6].copy_from_slice(&[1, 1, 0, 0, 0, 0]);
-        let standing =
-            Standing { state, size: Some(size), available, rank: Rank(rank), attempt: 1, ..Standing::default() };
+        // So that an honest one is taken first.
+        let active = if self.lie == Lie::GrantsNothing { 5 } else { 0 };
+        let size = Some(size);
+        let standing = Standing { state, size, available, active, rank: Rank(rank), attempt: 1 };
         let answer = match answerer.answer(keys, standing, super::neighbour::fresh()) {
             Answer::Known { standing, challenge, .. } if self.lie == Lie::WrongProof => {
                 Answer::Known { standing, challenge, proof: Proof([1; 16]) }
@@ -247,6 +256,9 @@ impl Part {
                 data[100] ^= 4;
             }
             stream.write_all(&header)?;
+            if number > 32 && self.lie == Lie::SlowsDown {
+                thread::sleep(Duration::from_millis(100));
+            }
             if number == 1 && self.lie == Lie::BreaksOff {
                 return stream.write_all(&data[..100]);
             }

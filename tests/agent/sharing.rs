@@ -1,6 +1,7 @@
 //! A content that one device has, another one gets: whole, resumed, while it still grows, from the best placed peer, and from the
 //! next when that one dies.
 
+use std::os::fd::AsRawFd as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -413,6 +414,19 @@ fn a_file_that_is_on_the_disk_and_not_in_memory_is_served_as_well() {
     holder.hold(&content);
     let file = std::fs::File::open(holder.content_directory().join(&content.md5)).unwrap();
     file.sync_all().unwrap();
-    posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+    // A page that something else looks at for the moment stays.
+    wait_for("the file to be out of memory", || {
+        posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+        !is_in_memory(&file)
+    });
     device.get(&content.path()).assert_is(&content.bytes);
+}
+
+/// Whether its first byte is; asking does not bring it there.
+fn is_in_memory(file: &std::fs::File) -> bool {
+    use nix::libc;
+    let mut byte = 0_u8;
+    let vector = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    // SAFETY: one vector, which describes `byte`; the descriptor is borrowed for the call.
+    unsafe { libc::preadv2(file.as_raw_fd(), &raw const vector, 1, 0, libc::RWF_NOWAIT) == 1 }
 }

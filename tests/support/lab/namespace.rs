@@ -88,6 +88,12 @@ impl Namespace {
         self.enter(|| fs::write(format!("/proc/sys/{key}"), value)).unwrap();
     }
 
+    /// The same where the kernel has it and lets it be set.
+    pub fn sysctl_if_any(&self, key: &str, value: &str) {
+        // What is not there has no effect, either.
+        let _ = self.enter(|| fs::write(format!("/proc/sys/{key}"), value));
+    }
+
     /// A file of `/proc/net`, as seen in here.
     pub fn proc_net(&self, name: &str) -> String {
         self.enter(|| fs::read_to_string(format!("/proc/thread-self/net/{name}"))).unwrap()

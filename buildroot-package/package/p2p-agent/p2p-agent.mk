@@ -29,7 +29,7 @@ define P2P_AGENT_VENDOR
 	[ -d $(@D)/VENDOR ] || { \
 		mkdir -p $(@D)/.cargo && cd $(@D) && \
 		$(HOST_MAKE_ENV) $(P2P_AGENT_DL_ENV) \
-			cargo vendor --locked VENDOR \
+			cargo vendor --locked --versioned-dirs VENDOR \
 			> .cargo/config.toml; }
 endef
 P2P_AGENT_PRE_CONFIGURE_HOOKS += P2P_AGENT_VENDOR
@@ -41,10 +41,17 @@ P2P_AGENT_CARGO_ENV = \
 	CARGO_PROFILE_RELEASE_LTO="fat" \
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1"
 
+# Messages of panics name source files: without this by their full path, so
+# that every build directory gives other bytes. As .ci/remap does it.
+P2P_AGENT_CARGO_BUILD_OPTS = \
+	--config "target.'cfg(all())'.rustflags=['--remap-path-prefix=$(@D)/VENDOR/=/crates/']"
+
 ifeq ($(BR2_PACKAGE_P2P_AGENT_FETCH),)
-P2P_AGENT_CARGO_BUILD_OPTS = --no-default-features
-P2P_AGENT_CARGO_INSTALL_OPTS = --no-default-features
+P2P_AGENT_CARGO_BUILD_OPTS += --no-default-features
 endif
+
+# Other options than those of the build would compile it again.
+P2P_AGENT_CARGO_INSTALL_OPTS = $(P2P_AGENT_CARGO_BUILD_OPTS)
 
 define P2P_AGENT_USERS
 	p2p $(BR2_PACKAGE_P2P_AGENT_UID) p2p $(BR2_PACKAGE_P2P_AGENT_UID) * - - - p2p-agent
@@ -88,8 +95,8 @@ define P2P_AGENT_INSTALL_INIT_SYSV
 endef
 
 define P2P_AGENT_INSTALL_INIT_SYSTEMD
-	$(INSTALL) -D -m 0644 $(@D)/debian/p2p-agent.service \
-		$(TARGET_DIR)/usr/lib/systemd/system/p2p-agent.service
+	$(INSTALL) -D -m 0644 -t $(TARGET_DIR)/usr/lib/systemd/system \
+		$(@D)/debian/p2p-agent.service $(@D)/debian/p2p-agent-why.service
 	$(INSTALL) -D -m 0644 $(@D)/debian/p2p-agent.tmpfiles \
 		$(TARGET_DIR)/usr/lib/tmpfiles.d/p2p-agent.conf
 endef

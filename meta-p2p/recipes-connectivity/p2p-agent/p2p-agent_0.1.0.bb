@@ -39,7 +39,7 @@ do_install:append() {
         install -D -m 0755 ${S}/debian/p2p-agent.init ${D}${sysconfdir}/init.d/p2p-agent
     fi
     if ${@bb.utils.contains('DISTRO_FEATURES', 'systemd', 'true', 'false', d)}; then
-        install -D -m 0644 ${S}/debian/p2p-agent.service ${D}${systemd_system_unitdir}/p2p-agent.service
+        install -D -m 0644 -t ${D}${systemd_system_unitdir} ${S}/debian/p2p-agent.service ${S}/debian/p2p-agent-why.service
         install -D -m 0644 ${S}/debian/p2p-agent.tmpfiles ${D}${nonarch_libdir}/tmpfiles.d/p2p-agent.conf
     fi
 }
@@ -47,7 +47,7 @@ do_install:append() {
 PACKAGES =+ "p2p-fetch"
 SUMMARY:p2p-fetch = "Sync client: from p2p-agent what it has, the rest by HTTPS"
 FILES:p2p-fetch = "${bindir}/p2p-fetch"
-FILES:${PN} += "${localstatedir}/lib/p2p ${nonarch_libdir}/tmpfiles.d"
+FILES:${PN} += "${systemd_system_unitdir}/p2p-agent-why.service ${localstatedir}/lib/p2p ${nonarch_libdir}/tmpfiles.d"
 RRECOMMENDS:${PN} += "p2p-agent-config"
 
 python () {

@@ -25,7 +25,7 @@ impl Lan {
     fn new(network: [u8; 3]) -> Self {
         let switch = Namespace::new();
         switch.ip("link add name br0 type bridge");
-        // A switch has no packet filter; where containers brought one for bridges, it would take a tenth of the CPU of a site.
+        // A switch has no packet filter; where the kernel has one for bridges, its time would be counted as the site's.
         for filter in ["arptables", "iptables", "ip6tables"] {
             switch.sysctl_if_any(&format!("net/bridge/bridge-nf-call-{filter}"), "0");
         }

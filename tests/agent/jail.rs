@@ -240,11 +240,7 @@ fn every_thread_is_refused_what_the_jail_forbids() {
         }
 
         // Sockets that could reach anybody. With those that it has nobody off the link can be reached: tests/netns/jailed.rs.
-        for kind in [AF_UNIX, AF_INET, AF_INET6, AF_PACKET, AF_VSOCK, AF_BLUETOOTH, AF_ALG] {
-            for flow in [SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET] {
-                assert_eq!(inside.call(SYS_socket, &[kind as u64, flow as u64, 0]), Err(EPERM), "{kind} {flow}");
-            }
-        }
+        inside.is_refused_new_sockets();
         let diagnosis = [AF_NETLINK as u64, SOCK_RAW as u64, NETLINK_SOCK_DIAG as u64];
         assert_eq!(inside.call(SYS_socket, &diagnosis), Err(EPERM));
         let own = sockets(&mut inside, device.pid());
@@ -255,23 +251,7 @@ fn every_thread_is_refused_what_the_jail_forbids() {
         };
         let streams = own.iter().filter(|(_, flow)| *flow == SOCK_STREAM);
         let socket = streams.map(|(socket, _)| *socket).find(|socket| is_new(&mut inside, *socket)).unwrap();
-        let zero = inside.memory(&[0; 64]);
-        for (level, option) in [
-            (SOL_SOCKET, SO_DONTROUTE),
-            (SOL_SOCKET, SO_BINDTODEVICE),
-            (SOL_SOCKET, SO_MARK),
-            (SOL_SOCKET, SO_DETACH_FILTER),
-            (SOL_SOCKET, SO_RCVBUF),
-            (IPPROTO_IP, IP_OPTIONS),
-            (IPPROTO_IP, IP_TRANSPARENT),
-            (IPPROTO_IP, IP_TTL),
-            (IPPROTO_IP, IP_MULTICAST_TTL),
-            (IPPROTO_TCP, TCP_FASTOPEN_CONNECT),
-            (IPPROTO_TCP, TCP_ULP),
-        ] {
-            let refused = inside.call(SYS_setsockopt, &[socket, level as u64, option as u64, zero, 4]);
-            assert_eq!(refused, Err(EPERM), "{level} {option}");
-        }
+        inside.is_refused_options(socket);
 
         // Connections to or on other ports.
         if landlock_version() >= 4 {

@@ -79,11 +79,7 @@ fn foreign_code_in_the_jail_gets_nothing_past_a_router() {
                 left -= usize::from(keep && *kind == Kind::Free);
                 keep
             });
-            for kind in [AF_INET, AF_INET6, AF_PACKET] {
-                for flow in [SOCK_STREAM, SOCK_DGRAM, SOCK_RAW] {
-                    assert_eq!(inside.call(SYS_socket, &[kind as u64, flow as u64, 0]), Err(EPERM));
-                }
-            }
+            inside.is_refused_new_sockets();
             for (&socket, kind) in &sockets {
                 try_to_leave(&mut inside, socket, *kind, interface, device.address);
             }
@@ -128,19 +124,7 @@ fn try_to_leave(inside: &mut Inside, socket: u64, kind: Kind, interface: u32, ow
     let own = address(inside, AF_INET, own, 0);
     let secret = inside.memory(b"secret");
 
-    // No option leads away.
-    let zero = inside.memory(&[0; 64]);
-    for (level, option) in [
-        (SOL_SOCKET, SO_DONTROUTE),
-        (SOL_SOCKET, SO_MARK),
-        (IPPROTO_IP, IP_OPTIONS),
-        (IPPROTO_IP, IP_TRANSPARENT),
-        (IPPROTO_IP, IP_MULTICAST_TTL),
-    ] {
-        let refused = inside.call(SYS_setsockopt, &[socket, level as u64, option as u64, zero, 4]);
-        assert_eq!(refused, Err(EPERM), "{kind:?}: {level} {option}");
-    }
-
+    inside.is_refused_options(socket);
     if kind == Kind::Datagrams {
         let plain = inside.call(SYS_sendto, &[socket, secret, 6, 0, outside, 16]);
         assert_eq!(plain, Err(ENETUNREACH), "{kind:?}");

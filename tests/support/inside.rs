@@ -83,6 +83,39 @@ impl Inside {
         Ok(ptrace::read(self.thread, value as ptrace::AddressType).unwrap() as i32)
     }
 
+    /// No socket that could reach anybody can be made.
+    pub fn is_refused_new_sockets(&mut self) {
+        use nix::libc::*;
+        for kind in [AF_UNIX, AF_INET, AF_INET6, AF_PACKET, AF_VSOCK, AF_BLUETOOTH, AF_ALG] {
+            for flow in [SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET] {
+                let refused = self.call(SYS_socket, &[kind as u64, flow as u64, 0]);
+                assert_eq!(refused, Err(Errno::EPERM), "{kind} {flow}");
+            }
+        }
+    }
+
+    /// No option of a socket leads off the link, or changes what else was set at the start.
+    pub fn is_refused_options(&mut self, descriptor: u64) {
+        use nix::libc::*;
+        let zero = self.memory(&[0; 64]);
+        for (level, option) in [
+            (SOL_SOCKET, SO_DONTROUTE),
+            (SOL_SOCKET, SO_BINDTODEVICE),
+            (SOL_SOCKET, SO_MARK),
+            (SOL_SOCKET, SO_DETACH_FILTER),
+            (SOL_SOCKET, SO_RCVBUF),
+            (IPPROTO_IP, IP_OPTIONS),
+            (IPPROTO_IP, IP_TRANSPARENT),
+            (IPPROTO_IP, IP_TTL),
+            (IPPROTO_IP, IP_MULTICAST_TTL),
+            (IPPROTO_TCP, TCP_FASTOPEN_CONNECT),
+            (IPPROTO_TCP, TCP_ULP),
+        ] {
+            let refused = self.call(SYS_setsockopt, &[descriptor, level as u64, option as u64, zero, 4]);
+            assert_eq!(refused, Err(Errno::EPERM), "{descriptor}: {level} {option}");
+        }
+    }
+
     /// Makes the thread try a system call.
     pub fn call(&mut self, number: c_long, arguments: &[u64]) -> Result<i64, Errno> {
         let argument = |position: usize| arguments.get(position).copied().unwrap_or_default() as c_ulonglong;

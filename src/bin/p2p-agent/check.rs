@@ -10,8 +10,9 @@ use p2p_agent::policy::{Decision, Device, Marker, Reason, count_cores, decide};
 use crate::Failure;
 use crate::cli::{Options, exit};
 use crate::net::ports::Ports;
-use crate::run::{Setup, Switch, look_for, socket_is_free};
+use crate::run::{Setup, socket_is_free};
 use crate::store::Store;
+use crate::switch::{Switch, look_for};
 use crate::{jail, process, run};
 
 /// One sentence either way.

@@ -24,6 +24,7 @@ mod serve;
 mod session;
 mod store;
 mod stream;
+mod switch;
 mod tally;
 
 use std::process::ExitCode;
@@ -62,6 +63,11 @@ impl Failure {
     /// A failure with this exit code.
     pub fn new(code: u8, sentence: impl Into<String>) -> Self {
         Self { sentence: sentence.into(), code }
+    }
+
+    /// No socket can be made in the jail, and those of the start are used up.
+    pub fn without_sockets(why: &str) -> Self {
+        Self::new(exit::AGAIN, format!("{why}; start again to have new ones."))
     }
 }
 

@@ -4,17 +4,15 @@
 
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use async_io::{Async, Timer};
-use log::{error, info};
 use nix::unistd::User;
-use p2p_agent::agent::{Agent, Held, IfIndex};
+use p2p_agent::agent::{Agent, Held};
 use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::keys::DomainKey;
-use p2p_agent::limits::{CONNECTING_SOCKETS, DOMAIN_KEYS, FETCH_BEACON, INTERFACE_CHECK, PORT_SETS, SWITCH_CHECK};
-use p2p_agent::policy::{self, Marker};
+use p2p_agent::limits::{CONNECTING_SOCKETS, DOMAIN_KEYS, FETCH_BEACON, PORT_SETS, SWITCH_CHECK};
 use p2p_agent::random::Random;
 use smol::LocalExecutor;
 use smol::future::or;
@@ -28,7 +26,8 @@ use crate::net::outgoing::Outgoing;
 use crate::net::ports::Ports;
 use crate::notify::Notifier;
 use crate::store::Store;
-use crate::{Failure, api, ask, clock, logger, process, session};
+use crate::switch::{Switch, network};
+use crate::{Failure, api, ask, clock, logger, process};
 
 /// What the options mean on this machine; making it changes nothing.
 pub struct Setup {
@@ -67,36 +66,6 @@ fn read_domain_keys(path: &Path) -> Result<heapless::Vec<DomainKey, DOMAIN_KEYS>
             format!("the domain key {name} is wrong: {error}; make one with `openssl rand -hex 32 > {name}`."),
         )
     })
-}
-
-/// The file that switches P2P off, and wins over everything.
-pub struct Switch(PathBuf);
-
-impl Switch {
-    /// `no-p2p` in this directory.
-    pub fn new(config_dir: &Path) -> Self {
-        Self(config_dir.join("no-p2p"))
-    }
-
-    /// Why P2P is off, in half a sentence; None when it is on. Where the file cannot be looked for, it may be there: off.
-    pub fn off(&self) -> Option<String> {
-        let (marker, error) = look_for(&self.0);
-        let path = self.0.display();
-        policy::switched_off(marker).map(|_| match error {
-            None => format!("{path} exists"),
-            Some(error) => format!("{path} cannot be looked for ({error})"),
-        })
-    }
-}
-
-/// Whether there is anything of that name, and if that cannot be said, why.
-pub fn look_for(path: &Path) -> (Marker, Option<std::io::Error>) {
-    use std::io::ErrorKind;
-    match std::fs::symlink_metadata(path) {
-        Ok(_) => (Marker::Present, None),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => (Marker::Absent, None),
-        Err(error) => (Marker::Unknown, Some(error)),
-    }
 }
 
 /// Runs until stopped.
@@ -197,13 +166,9 @@ async fn worn_out(device: &Device, places: &Places, by_landlock: bool) -> Result
             ));
         }
         if device.outgoing.is_worn_out(&device.interfaces.borrow()) {
-            return Err(again("its sockets belong to network interfaces that are gone"));
+            return Err(Failure::without_sockets("its sockets belong to network interfaces that are gone"));
         }
     }
-}
-
-fn again(why: &str) -> Failure {
-    Failure::new(exit::AGAIN, format!("{why}; start again to have new ones."))
 }
 
 /// Makes the socket of the local API; a dead one in its place is removed, a living one is an error.
@@ -240,62 +205,6 @@ pub fn socket_is_free(path: &Path) -> Result<(), Failure> {
             failure(format!("{name} is there and is not a socket; name another with --socket."))
         }
         _ => Ok(()),
-    }
-}
-
-/// P2P on and off, as the switch says.
-async fn network(
-    device: &Rc<Device>,
-    mut ports: Ports,
-    filter: &Filter,
-    switch: &Switch,
-    notifier: &Notifier,
-) -> Result<(), Failure> {
-    let mut first = true;
-    loop {
-        if let Some(why) = switch.off() {
-            info!("P2P is off: {why}");
-            notifier.ready(&format!("P2P is off: {why}"));
-        }
-        while switch.off().is_some() {
-            Timer::after(SWITCH_CHECK).await;
-        }
-        if ports.is_empty() {
-            return Err(again("P2P was switched on as often as it has sockets for"));
-        }
-        match ports.open(device.port) {
-            Ok((udp, listener)) => {
-                info!("P2P is on, port {}", device.port);
-                notifier.ready("P2P is on");
-                device.enabled.set(true);
-                device.switched.notify();
-                let switched_off = async {
-                    while switch.off().is_none() {
-                        Timer::after(SWITCH_CHECK).await;
-                    }
-                };
-                or(session::session(device, filter, udp, listener), switched_off).await;
-                leave(device);
-            }
-            Err(error) if first => return Err(Failure::new(exit::UNAVAILABLE, format!("{error}."))),
-            Err(error) => {
-                error!("P2P cannot come back: {error}; trying again");
-                Timer::after(INTERFACE_CHECK).await;
-            }
-        }
-        first = false;
-    }
-}
-
-/// Forgets everything about the network; all sockets are closed already.
-fn leave(device: &Device) {
-    device.enabled.set(false);
-    device.switched.notify();
-    device.pool.clear();
-    let gone = std::mem::take(&mut *device.interfaces.borrow_mut());
-    let mut agent = device.agent.borrow_mut();
-    for link in gone {
-        agent.handle_interface_down(clock::now(), IfIndex(link.index));
     }
 }
 

@@ -173,3 +173,32 @@ pub async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8], span: Du
 
 /// The inbox of a request head.
 pub type HeadInbox = Inbox<HEAD_BYTES>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smol::future::{block_on, pending};
+
+    const SHORT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_timer_that_runs_for_an_earlier_operation_neither_ends_a_later_one_nor_keeps_its_deadline_off() {
+        block_on(async {
+            let mut watchdog = Watchdog::default();
+            let late = |error: io::Error| error.kind() == io::ErrorKind::TimedOut;
+            let later = |span| async move {
+                Timer::after(span).await;
+                Ok(())
+            };
+            // Set for SHORT and left alone by the second, which is still at work when it fires.
+            watchdog.limit(SHORT, later(SHORT / 10)).await.unwrap();
+            watchdog.limit(LONG, later(3 * SHORT)).await.unwrap();
+            // Set for LONG meanwhile.
+            let started = Instant::now();
+            assert!(watchdog.limit(SHORT, pending::<io::Result<()>>()).await.is_err_and(late));
+            assert!(watchdog.limit(SHORT, pending::<io::Result<()>>()).await.is_err_and(late), "and again");
+            assert!(started.elapsed() >= 2 * SHORT && started.elapsed() < LONG / 2);
+        });
+    }
+}

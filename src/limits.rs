@@ -220,6 +220,9 @@ pub const LAG_GAP: Duration = Duration::from_secs(1);
 pub const LOOK_AFTER: Duration = Duration::from_millis(600);
 /// ... up to this.
 pub const LOOK_MAX: Duration = Duration::from_secs(8);
+/// Who keeps step with another follower of its source lets that one's chain go ahead for this and up to twice this: at full rate even
+/// the end of a long one is then ahead.
+pub const STEP_BACK: Duration = Duration::from_millis(250);
 /// A fetcher looks round after this, so that two that do not hear each other's announcements still merge; looks that find nobody double
 /// it, up to [`LOOK_MAX`].
 pub const FETCHER_LOOK: Duration = Duration::from_secs(1);

@@ -143,7 +143,7 @@ impl Want {
     pub fn standing(&self, now: Instant, held: Option<u64>, condition: Condition) -> Standing {
         let available = held.unwrap_or(self.offset);
         let state = match self.phase {
-            Phase::Ask | Phase::Asked | Phase::Wait { .. } => State::Wanting,
+            Phase::Ask | Phase::Asked | Phase::Wait { .. } | Phase::StepBack { .. } => State::Wanting,
             Phase::Claim { .. } | Phase::Claimed => State::Claiming,
             Phase::Hold { .. } => State::Fetching,
             Phase::Follow { .. } | Phase::Over if available > 0 => State::Partial,

@@ -3,10 +3,10 @@
 use core::net::Ipv4Addr;
 
 use super::{Answered, Condition, Path, Phase, SourceEnd, Want, choose};
-use crate::content::State;
-use crate::limits::{PEERS, WAITS_IN_VAIN};
+use crate::content::{Standing, State};
+use crate::limits::{PEERS, STEP_BACK, WAITS_IN_VAIN};
 use crate::random::Random;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 impl Want {
     /// While a source is followed or the lease is held: whether to ask every peer now and hand the answers to
@@ -24,7 +24,8 @@ impl Want {
         due
     }
 
-    /// What the look showed: whom to follow instead, if anybody. After a refusal the same answers show the next one.
+    /// What the look showed: whom to follow instead, if anybody. After a refusal the same answers show the next one. Where this
+    /// device has to let another one go ahead first, [`Want::source`](super::Want::source) is nobody afterwards.
     pub fn handle_look(
         &mut self,
         now: Instant,
@@ -39,9 +40,26 @@ impl Want {
             self.yield_to_unheard(now, answers, condition);
             return None;
         };
-        let better = self.better(now, peer, answers, condition, random)?;
+        let Some(better) = self.better(now, peer, answers, condition, random) else {
+            if self.keeps_step(now, peer, answers, condition) && random.below(2) == 0 {
+                let pause = random.below(STEP_BACK.as_micros() as u64);
+                self.enter(now, Phase::StepBack { until: now + STEP_BACK + Duration::from_micros(pause) });
+            }
+            return None;
+        };
         self.tried |= bit(answers, better);
         Some(better)
+    }
+
+    /// Whether this device shares its source with one that has as much, so that neither is ahead and could feed the other, and
+    /// each gets half: unless one of them lets the other go ahead. Chance says which.
+    fn keeps_step(&self, now: Instant, peer: Ipv4Addr, answers: &[Answered], condition: Condition) -> bool {
+        let is_shared = answers.iter().any(|answer| answer.peer == peer && answer.standing.active > 1);
+        let is_near = |standing: &Standing| standing.available.saturating_add(self.pace.worth(now)) > self.offset;
+        let is_behind = |answer: &Answered| answer.standing.state == State::Partial && is_near(&answer.standing);
+        // Through the air nothing is gained by a chain; and who has refused in this look had no room, which a pause does not change.
+        let others = answers.iter().filter(|answer| answer.peer != peer && !self.avoided.contains(now, answer.peer));
+        condition.wired && self.tried == 0 && self.pace.is_stuck() && is_shared && others.into_iter().any(is_behind)
     }
 
     /// Whom to follow instead of `peer`, of those that were not asked in this look.
@@ -91,6 +109,10 @@ impl Want {
         let front = answers.iter().filter(fed).max_by_key(|answer| answer.standing.available);
         let front = front.map(|answer| (answer.peer, answer.standing.available));
         let before = core::mem::replace(&mut self.fed, front);
+        // Who is there for the first time is looked at again soon: only the second look says whether it grows.
+        if front.is_some_and(|now| before.is_none_or(|before| before.0 != now.0)) && !condition.followed {
+            self.pace.handle_rival(now);
+        }
         let grows = front.zip(before).is_some_and(|(now, before)| now.0 == before.0 && now.1 > before.1);
         if grows && self.is_fetching() && !condition.followed && self.dried < WAITS_IN_VAIN {
             self.yielding = true;

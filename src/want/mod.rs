@@ -49,6 +49,10 @@ enum Phase {
     Wait {
         until: Instant,
     },
+    /// Another follower of the same source is to go ahead, whatever is heard.
+    StepBack {
+        until: Instant,
+    },
     Claim {
         until: Instant,
     },
@@ -209,7 +213,7 @@ impl Want {
             self.dried = self.dried.saturating_add(1);
             self.hold(now, self.trouble.unwrap_or(Reason::Timeout));
         }
-        if matches!(self.phase, Phase::Wait { until } if now >= until) {
+        if matches!(self.phase, Phase::Wait { until } | Phase::StepBack { until } if now >= until) {
             self.enter(now, Phase::Ask);
         }
         match self.phase {
@@ -229,7 +233,7 @@ impl Want {
             }
             Phase::Asked | Phase::Claimed => Step::Wait { until: dry_at },
             Phase::Follow { peer, alternative } => Step::Follow { peer, alternative },
-            Phase::Wait { until } => Step::Wait { until: until.min(dry_at) },
+            Phase::Wait { until } | Phase::StepBack { until } => Step::Wait { until: until.min(dry_at) },
             Phase::Hold { .. } => Step::Fetch { reason: self.reason },
             Phase::Over => {
                 self.restart(now);

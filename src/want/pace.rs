@@ -114,6 +114,11 @@ impl Pace {
         self.for_wire
     }
 
+    /// Whether looks for a source that is faster went on for a while and changed nothing.
+    pub fn is_stuck(&self) -> bool {
+        self.pause > LOOK_AFTER * 3 / 2
+    }
+
     /// The same for a fetcher.
     pub fn poll_fetcher(&mut self, now: Instant) -> bool {
         let due = now >= self.look_at;
@@ -122,6 +127,12 @@ impl Pace {
             self.fetcher_pause = (self.fetcher_pause * 2).min(LOOK_MAX);
         }
         due
+    }
+
+    /// A fetcher's look showed what could be another one: the next comes soon.
+    pub fn handle_rival(&mut self, now: Instant) {
+        self.look_at = self.look_at.min(now + FETCHER_LOOK);
+        self.fetcher_pause = FETCHER_LOOK;
     }
 
     /// How far ahead a source must be to be worth moving to.

@@ -7,6 +7,7 @@ use crate::rank::Standpoint;
 use crate::time::Duration;
 
 mod air;
+mod chain;
 mod crowd;
 
 const START: Instant = Instant::from_micros(1_000_000);
@@ -387,24 +388,6 @@ fn the_rest_of_a_queue_comes_in_the_order_of_ranks_and_is_admitted_anywhere_afte
 }
 
 #[test]
-fn a_slow_follower_moves_to_who_is_ahead_and_tries_the_next_when_that_one_is_full() {
-    let mut want = want();
-    let sources = [says(2, State::Partial, 50, WORST), says(3, State::Complete, 1 << 30, WORST)];
-    assert!(matches!(round(&mut want, START, &sources[..1]), Step::Follow { .. }));
-    let now = START + Duration::from_secs(1);
-    assert!(want.poll_look(now, 12_500_000, Path::Wire));
-    assert!(!want.poll_look(now, 12_500_000, Path::Wire));
-    let better = [sources[0], sources[1], says(4, State::Complete, 1 << 30, WORST)];
-    let random = &mut Random::from_seed([1; 16]);
-    let first = want.handle_look(now, &better, HERE, random).expect("somebody is ahead");
-    want.handle_moved(now, first, Err(SourceEnd::Busy));
-    let second = want.handle_look(now, &better, HERE, random).expect("there is another one");
-    assert_ne!(first, second);
-    want.handle_moved(now, second, Ok(()));
-    assert!(matches!(want.poll(now, 3, START), Step::Follow { peer, .. } if peer == second));
-}
-
-#[test]
 fn whoever_was_left_dry_twice_yields_to_nobody_any_more() {
     let liar = says(2, State::Fetching, 60 << 20, BEST);
     let mut want = want();
@@ -455,27 +438,4 @@ fn a_size_that_the_own_bytes_belie_is_told_to_nobody_and_makes_room_for_another(
     let honest = says(3, State::Complete, 100, WORST);
     want.handle_round(START, Round { asked: 1, silent: 0 }, &[honest], HERE, &mut Random::from_seed([1; 16]));
     assert_eq!(want.size(), Some(100));
-}
-
-#[test]
-fn a_peer_that_tells_the_most_transfers_that_can_be_told_is_not_taken_for_an_idle_one() {
-    let mut want = want();
-    let partial = |last, available, active| {
-        let mut answer = says(last, State::Partial, available, WORST);
-        answer.standing.active = active;
-        answer
-    };
-    assert!(matches!(round(&mut want, START, &[partial(2, 1, 20)]), Step::Follow { .. }));
-    let mut now = START;
-    for chunk in 1..=50 {
-        now = now + Duration::from_millis(10);
-        want.handle_progress(now, chunk * 100_000);
-    }
-    // At 10 MB/s a few bytes ahead are not worth a move; a freer source would be.
-    let look = |want: &mut Want, active| {
-        let answers = [partial(2, 5_000_100, 20), partial(3, 5_000_050, active)];
-        want.handle_look(now, &answers, HERE, &mut Random::from_seed([1; 16]))
-    };
-    assert_eq!(look(&mut want, u8::MAX), None);
-    assert_eq!(look(&mut want, 18), Some(peer(3)));
 }

@@ -1,7 +1,7 @@
 //! Wi-Fi stations and wires.
 
 use super::*;
-use crate::limits::{LOOK_AFTER, WIRE_PATIENCE};
+use crate::limits::{FETCHER_LOOK, LOOK_AFTER, WIRE_PATIENCE};
 
 const STATION: Condition = Condition { wired: false, wires: true, ..HERE };
 
@@ -91,6 +91,28 @@ fn a_fetcher_whom_nobody_follows_yields_when_somebody_near_it_is_fed_out_of_its_
     assert!(!looks(unfollowed, [10, 20, 30]));
     assert!(looks(unfollowed, [10, 10, 10]), "what a power cut left does not grow");
     assert!(looks(HERE, [10, 20, 30]), "its own followers get more, too");
+}
+
+#[test]
+fn what_may_be_fed_out_of_a_fetchers_hearing_is_looked_at_again_soon() {
+    let unfollowed = Condition { followed: false, ..HERE };
+    let (mut want, mut now) = (fetching_want(), START);
+    let next = |want: &mut Want, now: &mut Instant, answers: &[Answered]| {
+        let since = *now;
+        while !want.poll_look(*now, 0, Path::Wire) {
+            *now = *now + Duration::from_millis(50);
+        }
+        want.handle_look(*now, answers, unfollowed, &mut Random::from_seed([1; 16]));
+        now.since(since)
+    };
+    let alone: std::vec::Vec<Duration> = (0..4).map(|_| next(&mut want, &mut now, &[])).collect();
+    assert!(alone.is_sorted() && alone[3] >= FETCHER_LOOK * 4, "{alone:?}");
+    let there = [says(2, State::Partial, 10, WORST)];
+    next(&mut want, &mut now, &there);
+    assert!(next(&mut want, &mut now, &there) <= FETCHER_LOOK);
+    // It does not grow: no reason to hurry any more.
+    next(&mut want, &mut now, &there);
+    assert!(next(&mut want, &mut now, &there) > FETCHER_LOOK);
 }
 
 #[test]

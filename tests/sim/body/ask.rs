@@ -301,6 +301,9 @@ impl World {
         let answers = self.nodes[node].files[content].look.answers.clone();
         let better = self.nodes[node].agent.handle_look(now, id, &answers);
         let following = matches!(self.nodes[node].files[content].relay, Relay::Following);
+        if following && self.nodes[node].agent.want_mut(id).is_some_and(|want| want.source().is_none()) {
+            return self.leave(node, content);
+        }
         let look = &mut self.nodes[node].files[content].look;
         look.until = look.until.min(self.now + QUERY_TIMEOUT.as_micros() as Us);
         let left = look.until - self.now.min(look.until);

@@ -108,14 +108,31 @@ impl World {
         if moved.is_err() {
             return self.end_look(node, content);
         }
+        self.drop_flows(node, content, serial);
+        self.check_cycle(node, content);
+    }
+
+    /// The mind lets another device go ahead.
+    pub fn leave(&mut self, node: usize, content: usize) {
+        let file = &mut self.nodes[node].files[content];
+        file.relay = Relay::Off;
+        file.serial += 1;
+        let part = file.part;
+        self.note(node, "steps back", content as u64, part);
+        self.drop_flows(node, content, 0);
+        self.drive(node, content);
+        self.settle(node);
+    }
+
+    /// All that come to this device, but for the one with this number.
+    fn drop_flows(&mut self, node: usize, content: usize, kept: u32) {
         for at in 0..self.flows.len() {
             let flow = &self.flows[at];
-            if moved.is_ok() && (flow.to, flow.content) == (node, content) && flow.serial != serial {
+            if (flow.to, flow.content) == (node, content) && flow.serial != kept {
                 self.release(at);
                 self.flows[at].over = true;
             }
         }
-        self.check_cycle(node, content);
     }
 
     pub fn end_source(&mut self, node: usize, content: usize, peer: usize, end: SourceEnd) {

@@ -239,6 +239,10 @@ impl Relay<'_> {
             },
         };
         match end {
+            End::Left => {
+                debug!("{peer} is left for a moment after byte {}", self.offset);
+                Ok(())
+            }
             End::Source(end) => {
                 debug!("source ended after byte {}: {end:?}", self.offset);
                 if end == SourceEnd::Corrupt {

@@ -25,6 +25,8 @@ pub(super) enum End {
     /// This other source goes on from here.
     Moved(Ipv4Addr, Box<Taken>),
     Source(SourceEnd),
+    /// The mind lets another device go ahead.
+    Left,
     /// Its bytes do not fit the size that it or another source told.
     WrongSize,
     /// The local client has all of it.
@@ -44,6 +46,9 @@ impl Relay<'_> {
         loop {
             if let Some((peer, better)) = self.look_round(&mut look).await {
                 return End::Moved(peer, better);
+            }
+            if self.device.agent.borrow().want(self.id).is_some_and(|want| want.source().is_none()) {
+                return End::Left;
             }
             let asked_at = clock::now();
             let (length, last) = match self.record(&mut taken.line, &mut taken.opener).await {

@@ -133,6 +133,31 @@ fn peers_that_grant_nothing_are_not_waited_for_in_turn_while_a_better_source_is_
     assert!(at_once.len() >= 2 && at_once.iter().all(|tried| *tried <= 2), "{at_once:?}");
 }
 
+/// Nobody lies here but about the other: what two followers of one source see that keep step, from one of them.
+#[test]
+fn who_keeps_step_with_another_follower_of_its_source_leaves_it_for_a_moment_and_loses_no_byte() {
+    let site = Site::new();
+    let mut device = site.device();
+    device.start(&[]);
+    let content = Content::random(115, 64 << 20);
+    let source = Impostor::start(site.address(), site.port, &content, Lie::IsShared);
+    let _other = Impostor::start(site.address(), site.port, &content, Lie::KeepsStep);
+    device.wait_for_peers(2);
+    let mut reply = device.get(&content.path());
+    let (mut body, mut part) = (Vec::new(), device.begin_part(&content, 0));
+    // Chance has a say in it each time.
+    while source.takes() < 2 {
+        let more = reply.some();
+        assert!(!more.is_empty(), "the source goes on, {} takes", source.takes());
+        body.extend(more);
+        // As a sync client does: what is there is what the others are told.
+        part.grow_to(&content, body.len());
+    }
+    body.extend(reply.at_least(1 << 20));
+    assert!(content.bytes.starts_with(&body) && body.len() > 3 << 20);
+    assert!(device.log().contains("is left for a moment"));
+}
+
 #[test]
 fn who_claims_or_fetches_and_never_moves_is_waited_for_once_and_not_for_long() {
     for lie in [Lie::Claims, Lie::Fetches] {

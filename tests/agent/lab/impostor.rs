@@ -33,6 +33,10 @@ pub enum Lie {
     GrantsNothing,
     /// None, but from its 33rd record on it is slow.
     SlowsDown,
+    /// The same, and it says that somebody else gets it from there, too.
+    IsShared,
+    /// It says that it has just as much as who asks.
+    KeepsStep,
     /// One bit of its second record is altered on the way.
     AlteredRecord,
     /// It sends heartbeats and nothing else.
@@ -218,13 +222,19 @@ impl Part {
         let (state, available) = match self.lie {
             Lie::Claims => (State::Claiming, 0),
             Lie::Fetches => (State::Fetching, 0),
+            Lie::KeepsStep => (State::Partial, asked_with(request)),
             _ => (State::Complete, size),
         };
         // Neither starved nor metered, nothing of it yet, and then as well placed as can be.
         let mut rank = [0xff; 16];
         rank[..6].copy_from_slice(&[1, 1, 0, 0, 0, 0]);
         // So that an honest one is taken first.
-        let active = if self.lie == Lie::GrantsNothing { 5 } else { 0 };
+        let active = match self.lie {
+            Lie::GrantsNothing => 5,
+            Lie::IsShared => 2,
+            Lie::KeepsStep => 1,
+            _ => 0,
+        };
         let size = Some(size);
         let standing = Standing { state, size, available, active, rank: Rank(rank), attempt: 1 };
         let answer = match answerer.answer(keys, standing, super::neighbour::fresh()) {
@@ -256,7 +266,7 @@ impl Part {
                 data[100] ^= 4;
             }
             stream.write_all(&header)?;
-            if number > 32 && self.lie == Lie::SlowsDown {
+            if number > 32 && matches!(self.lie, Lie::SlowsDown | Lie::IsShared) {
                 thread::sleep(Duration::from_millis(100));
             }
             if number == 1 && self.lie == Lie::BreaksOff {
@@ -275,4 +285,9 @@ impl Part {
         }
         Ok(())
     }
+}
+
+/// What the asker has.
+fn asked_with(request: &PeerRequest) -> u64 {
+    if let PeerRequest::Query { asker, .. } = request { asker.available } else { 0 }
 }

@@ -18,6 +18,8 @@ const PORT_IN_TABLES: &str = ":2B67 ";
 
 /// Path of a daemon built as it is shipped, to run instead of the one that was built for this test.
 const SHIPPED: &str = "P2P_AGENT";
+/// The same for the client.
+const SHIPPED_CLIENT: &str = "P2P_FETCH";
 
 /// Whether figures of the daemon are those of the build that is shipped.
 pub fn is_shipped_build() -> bool {
@@ -59,10 +61,10 @@ impl Device {
 
     /// Starts the daemon and does not wait.
     pub fn switch_on(&mut self) {
-        let agent = env::var(SHIPPED).unwrap_or_else(|_| env!("CARGO_BIN_EXE_p2p-agent").to_owned());
+        let agent = env::var_os(SHIPPED).unwrap_or_else(|| env!("CARGO_BIN_EXE_p2p-agent").into());
         // An ordinary user without capabilities, even in here.
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-user=1000", "--map-group=1000", "--", &agent]);
+        command.args(["--user", "--map-user=1000", "--map-group=1000", "--"]).arg(agent);
         command.args(["run", "--log", "debug", "--os-version", "netns"]);
         // Two cores play the whole site: the idle class would get nothing while they are busy.
         command.args(["--priority", "low"]);
@@ -92,10 +94,17 @@ impl Device {
         self.agent.take().unwrap().kill();
     }
 
-    /// The reference sync client, asked for `content`.
-    pub fn fetch(&self, content: &Content, url: &str) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_p2p-fetch"));
+    /// The reference sync client for this device.
+    fn client(&self) -> Command {
+        let mut command =
+            Command::new(env::var_os(SHIPPED_CLIENT).unwrap_or_else(|| env!("CARGO_BIN_EXE_p2p-fetch").into()));
         command.arg("--socket").arg(self.socket()).arg("--content").arg(self.content_directory());
+        command
+    }
+
+    /// The client, asked for `content`.
+    pub fn fetch(&self, content: &Content, url: &str) -> Process {
+        let mut command = self.client();
         command.args([&content.md5, url]);
         Process::start(command, &self.namespace, &self.root.join("fetch.log"))
     }
@@ -105,8 +114,7 @@ impl Device {
         let file = self.root.join("list");
         let lines: String = list.iter().map(|(content, url)| format!("{} {url}\n", content.md5)).collect();
         fs::write(&file, lines).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_p2p-fetch"));
-        command.arg("--socket").arg(self.socket()).arg("--content").arg(self.content_directory());
+        let mut command = self.client();
         command.args(["--quiet", "--json", "--list"]).arg(file);
         for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(proxy);

@@ -54,12 +54,18 @@ impl Want {
     /// Whether this device shares its source with one that has as much, so that neither is ahead and could feed the other, and
     /// each gets half: unless one of them lets the other go ahead. Chance says which.
     fn keeps_step(&self, now: Instant, peer: Ipv4Addr, answers: &[Answered], condition: Condition) -> bool {
-        let is_shared = answers.iter().any(|answer| answer.peer == peer && answer.standing.active > 1);
+        let is_shared = |answer: &Answered| answer.peer == peer && answer.standing.active > 1;
         let is_near = |standing: &Standing| standing.available.saturating_add(self.pace.worth(now)) > self.offset;
-        let is_behind = |answer: &Answered| answer.standing.state == State::Partial && is_near(&answer.standing);
+        let keeps_up = |answer: &Answered| {
+            let Answered { peer: other, standing, .. } = answer;
+            *other != peer
+                && standing.state == State::Partial
+                && is_near(standing)
+                && !self.avoided.contains(now, *other)
+        };
         // Through the air nothing is gained by a chain; and who has refused in this look had no room, which a pause does not change.
-        let others = answers.iter().filter(|answer| answer.peer != peer && !self.avoided.contains(now, answer.peer));
-        condition.wired && self.tried == 0 && self.pace.is_stuck() && is_shared && others.into_iter().any(is_behind)
+        let may_gain = condition.wired && self.tried == 0 && self.pace.is_stuck();
+        may_gain && answers.iter().any(is_shared) && answers.iter().any(keeps_up)
     }
 
     /// Whom to follow instead of `peer`, of those that were not asked in this look.

@@ -108,7 +108,7 @@ impl World {
         if moved.is_err() {
             return self.end_look(node, content);
         }
-        self.drop_flows(node, content, serial);
+        self.drop_flows(node, content, Some(serial));
         self.check_cycle(node, content);
     }
 
@@ -119,16 +119,16 @@ impl World {
         file.serial += 1;
         let part = file.part;
         self.note(node, "steps back", content as u64, part);
-        self.drop_flows(node, content, 0);
+        self.drop_flows(node, content, None);
         self.drive(node, content);
         self.settle(node);
     }
 
     /// All that come to this device, but for the one with this number.
-    fn drop_flows(&mut self, node: usize, content: usize, kept: u32) {
+    fn drop_flows(&mut self, node: usize, content: usize, kept: Option<u32>) {
         for at in 0..self.flows.len() {
             let flow = &self.flows[at];
-            if (flow.to, flow.content) == (node, content) && flow.serial != kept {
+            if (flow.to, flow.content) == (node, content) && Some(flow.serial) != kept {
                 self.release(at);
                 self.flows[at].over = true;
             }

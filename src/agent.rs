@@ -59,8 +59,6 @@ pub struct Agent {
     blame: Blame,
     late_at: Option<Instant>,
     may_fetch: bool,
-    /// The link that came up last is a wire.
-    wired: bool,
     /// Bytes per second that the link can carry, where the body knows it.
     link_rate: u64,
     /// By then whoever is there has answered the first probes.
@@ -95,7 +93,6 @@ impl Agent {
             blame: Blame::default(),
             late_at: None,
             may_fetch: true,
-            wired: true,
             link_rate: 0,
             settled_at: Instant::ZERO,
             wires_unwilling_until: Instant::ZERO,
@@ -124,19 +121,22 @@ impl Agent {
             self.discovery.handle_metered(index, !self.may_fetch);
             let [.., last] = LINK_UP_PROBES;
             self.settled_at = now + last + QUERY_TIMEOUT;
-            self.wired = wired;
         }
     }
 
     /// What the link carries at best, in bytes per second, as its driver says; 0 where it does not. A device on a slow link leaves the
     /// uplink to others.
     pub fn set_link_rate(&mut self, bytes_per_second: u64) {
+        if self.link_rate != bytes_per_second {
+            self.slots.forget_best();
+        }
         self.link_rate = bytes_per_second;
     }
 
     /// An interface is gone, with everybody behind it.
     pub fn handle_interface_down(&mut self, now: Instant, index: IfIndex) {
         self.discovery.handle_interface_down(now, index);
+        self.slots.forget_best();
     }
 
     /// A timer fired; `due` is when it should have.
@@ -197,15 +197,20 @@ impl Agent {
         }
     }
 
+    /// One wire is enough, whatever else there is; so is nothing.
+    fn is_wired(&self) -> bool {
+        self.discovery.is_wired()
+    }
+
     fn condition(&self, now: Instant) -> Condition {
         let fetching = self.wants.iter().filter(|want| want.is_fetching()).count();
         Condition {
             starved: self.late_at.is_some_and(|at| now.since(at) < STARVED_MEMORY),
             may_fetch: self.may_fetch,
-            wired: self.wired,
+            wired: self.is_wired(),
             speed: crate::rank::speed(self.link_rate),
             fetching: u8::try_from(fetching).unwrap_or(u8::MAX),
-            wires: !self.wired
+            wires: !self.is_wired()
                 && now >= self.wires_unwilling_until
                 && self.discovery.peers().routable().any(Peer::may_lead),
             followed: true,
@@ -215,7 +220,9 @@ impl Agent {
 
     /// The same, as far as one content goes.
     fn condition_for(&self, now: Instant, id: PublicId) -> Condition {
-        Condition { followed: self.slots.readers(id) > 0, ..self.condition(now) }
+        let want = self.wants.iter().find(|want| want.is_called(id));
+        let followed = self.slots.is_read(|read| read == id || want.is_some_and(|want| want.is_called(read)));
+        Condition { followed, ..self.condition(now) }
     }
 
     /// The fastest that anything came, in bytes per second, or what the link's driver says.

@@ -18,6 +18,8 @@ pub const CLOCK_SAMPLES: usize = 8;
 pub const QUERY_CONNECTIONS: usize = 128;
 /// Of those, connections from one address: for each of four downloads its transfer, and a query on the side.
 pub const CONNECTIONS_PER_ADDRESS: usize = 8;
+/// Who has proved something keeps its seat for so long without asking more, whoever comes: several rounds of queries.
+pub const KEPT_SEAT: Duration = Duration::from_secs(5);
 /// Connections accepted on the local socket at once: the relays, status readers and reports.
 pub const LOCAL_CONNECTIONS: usize = 16;
 /// Contents indexed. Players hold some hundred files; more than this is reported, not indexed.
@@ -248,6 +250,8 @@ pub const RIVALS: usize = 8;
 pub const RIVAL_LIFETIME: Duration = Duration::from_millis(800);
 /// How long a reason is remembered for the client that asks again.
 pub const REASON_MEMORY: Duration = Duration::from_secs(60);
+/// Contents of which the agent can say later what came from where and why not from peers; a sync has 30 files.
+pub const REMEMBERED: usize = 64;
 /// What a refused reader is told to wait: retries on a LAN are about a second (behaviour 57).
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Transfers of complete files remembered for an hour: who of them may say that a file is wrong.
@@ -349,7 +353,7 @@ const _: () = assert!(
 const _: () = assert!(UPLOAD_PIECE.as_millis() * (SLOTS as u128) < SOURCE_STALL.as_millis());
 const _: () = assert!(CONNECTIONS_PER_ADDRESS >= SLOTS_PER_ADDRESS + RELAYS);
 const _: () = assert!(PROOF_TIMEOUT.as_millis() > HEAD_TIMEOUT.as_millis());
-const _: () = assert!(QUERY_CONNECTIONS >= SLOTS + PEERS - SLOTS);
+const _: () = assert!(QUERY_CONNECTIONS >= PEERS);
 // The keystream of a record (two key blocks and its data) fits in the 8,192 blocks that separate two records.
 const _: () = assert!(RECORD_BYTES / 16 + 2 <= 8_192);
 // Wi-Fi and PPPoE carry a datagram in one frame.

@@ -15,7 +15,8 @@ use crate::want::SourceEnd;
 #[derive(Clone, Debug)]
 struct Offender {
     peer: Ipv4Addr,
-    contents: heapless::Vec<PublicId, OFFENCES>,
+    /// With which contents it failed, and when the last time: of late, because those are too many only together.
+    contents: heapless::Vec<(PublicId, Instant), OFFENCES>,
     /// Offences since `contents` was full.
     further: u32,
     last_at: Instant,
@@ -47,11 +48,14 @@ impl Offenders {
         self.known.retain(|offender| offender.is_remembered(now));
         let offender = self.entry(now, peer)?;
         offender.last_at = now;
-        if !offender.contents.contains(&id) {
-            // A full list is full enough.
-            let _ = offender.contents.push(id);
+        offender.contents.retain(|(content, at)| *content != id && now.since(*at) < AVOID_CORRUPT);
+        if offender.contents.is_full() {
+            offender.contents.remove(0);
         }
+        // There is room now.
+        let _ = offender.contents.push((id, now));
         if !offender.contents.is_full() {
+            offender.further = 0;
             return None;
         }
         let doubled = AVOID_STALLED.saturating_mul(1 << offender.further.min(16));
@@ -123,6 +127,16 @@ mod tests {
             let now = NOW + AVOID_CORRUPT * u32::from(number);
             offends(&mut offenders, now, number..number + 1, SourceEnd::Corrupt);
             assert!(!offenders.contains(now, PEER));
+        }
+    }
+
+    #[test]
+    fn three_contents_count_only_within_ten_minutes_however_often_it_fails_in_between() {
+        let mut offenders = Offenders::default();
+        for number in 0..20 {
+            let now = NOW + AVOID_CORRUPT * u32::from(number) * 9 / 10;
+            offends(&mut offenders, now, number..number + 1, SourceEnd::Stalled);
+            assert!(!offenders.contains(now, PEER), "{number}");
         }
     }
 

@@ -31,7 +31,12 @@ impl Meter {
         if span < RATE_WINDOW * 2 { self.rate } else { per_second(self.bytes, span) }
     }
 
-    /// The best that was ever measured.
+    /// Measures the best anew.
+    pub fn forget_best(&mut self) {
+        self.best = 0;
+    }
+
+    /// The best that was measured.
     pub fn best(&self) -> u64 {
         self.best
     }

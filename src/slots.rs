@@ -9,7 +9,7 @@ use core::net::Ipv4Addr;
 use crate::content::PublicId;
 use crate::limits::{RATE_WINDOW, READER_STALL, SLOT_DISPLACED_AFTER, SLOTS, SLOTS_PER_ADDRESS};
 use crate::rate::Meter;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 /// Names a granted slot; a later owner of the same place has another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +35,8 @@ pub enum Admission {
     Displaces(SlotId),
     /// 416: nothing is here that the reader lacks.
     NotAhead,
-    /// 503: ask again after this.
-    Full {
-        /// Sent as Retry-After, rounded up to seconds.
-        retry_after: Duration,
-    },
+    /// 503: ask again later.
+    Full,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +66,7 @@ impl Default for Slots {
 impl Slots {
     /// Asks for a slot for `address`, which wants the content `id`.
     pub fn admit(&mut self, now: Instant, address: Ipv4Addr, id: PublicId) -> Admission {
-        let full = Admission::Full { retry_after: Duration::from_secs(1) };
+        let full = Admission::Full;
         let own = || self.slots.iter().enumerate().filter_map(|(place, slot)| Some((place, slot.as_ref()?)));
         if own().filter(|(_, slot)| slot.address == address).count() >= SLOTS_PER_ADDRESS {
             let oldest = own().filter(|(_, slot)| slot.address == address).min_by_key(|(_, slot)| slot.progress_at);
@@ -98,6 +95,11 @@ impl Slots {
         let rate = u128::from(self.upload.rate(now));
         let best = u128::from(best.max(self.upload.best()));
         self.readers(id) == 0 || settled && rate * 100 < best * u128::from(percent)
+    }
+
+    /// The links are others than before: what they carried says nothing about these.
+    pub fn forget_best(&mut self) {
+        self.upload.forget_best();
     }
 
     /// The reader took `bytes` more.
@@ -135,6 +137,11 @@ impl Slots {
         self.slots.iter().flatten().filter(|slot| slot.id == id).count()
     }
 
+    /// Whether anybody reads such a content.
+    pub fn is_read(&self, such: impl Fn(PublicId) -> bool) -> bool {
+        self.slots.iter().flatten().any(|slot| such(slot.id))
+    }
+
     fn get_mut(&mut self, id: SlotId) -> Option<&mut Slot> {
         self.slots.get_mut(id.place())?.as_mut().filter(|slot| slot.generation == id.generation)
     }
@@ -144,6 +151,7 @@ impl Slots {
 mod tests {
     use super::*;
     use crate::limits::ADMIT_BELOW_PERCENT;
+    use crate::time::Duration;
     use std::vec::Vec;
 
     const ID: PublicId = PublicId([1; 16]);
@@ -165,7 +173,7 @@ mod tests {
         let now = Instant::ZERO;
         let held: Vec<_> = (0..20).map(|n| granted(slots.admit(now, address(n / 4), ID))).collect();
         assert_eq!(slots.active(), 20);
-        assert!(matches!(slots.admit(now, address(9), ID), Admission::Full { .. }));
+        assert!(matches!(slots.admit(now, address(9), ID), Admission::Full));
         slots.release(held[3]);
         assert_eq!(granted(slots.admit(now, address(9), ID)).place(), 3);
     }
@@ -203,7 +211,7 @@ mod tests {
         let mut slots = Slots::default();
         let start = Instant::ZERO;
         let held: Vec<_> = (0..4).map(|_| granted(slots.admit(start, address(1), ID))).collect();
-        assert!(matches!(slots.admit(start, address(1), ID), Admission::Full { .. }));
+        assert!(matches!(slots.admit(start, address(1), ID), Admission::Full));
         let later = start + SLOT_DISPLACED_AFTER;
         for id in &held[1..] {
             slots.handle_progress(later, *id, 1);
@@ -211,7 +219,7 @@ mod tests {
         assert_eq!(slots.admit(later, address(1), ID), Admission::Displaces(held[0]));
         slots.release(held[0]);
         granted(slots.admit(later, address(1), ID));
-        assert!(matches!(slots.admit(later, address(1), ID), Admission::Full { .. }));
+        assert!(matches!(slots.admit(later, address(1), ID), Admission::Full));
     }
 
     #[test]

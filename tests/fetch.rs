@@ -190,7 +190,7 @@ fn an_origin_that_is_not_there_is_unavailable() {
     let device = device.with_part(1_000);
     drop(origin);
     let fetched = device.command("http://127.0.0.1:9/x").args(["--retries", "1"]).output().unwrap();
-    Fetched::from(fetched).assert_failed(69, "cannot be had");
+    Fetched::from(fetched).assert_failed(69, "cannot download");
     assert_eq!(device.part_len(), 1_000, "{url}: what is there stays");
 }
 

@@ -33,7 +33,7 @@ pub fn local(data: &[u8]) {
             match look {
                 Look::Explain(md5) => assert_eq!(path, format!("/v1/explain/{md5}")),
                 Look::Metrics => assert_eq!(path, "/metrics"),
-                Look::Status | Look::Peers | Look::Clock => assert!(path.starts_with("/v1/")),
+                Look::Status | Look::Recent | Look::Peers | Look::Clock => assert!(path.starts_with("/v1/")),
             }
         }
         Ok(Asked::Report) => {

@@ -8,7 +8,7 @@ use crate::discovery::Heard;
 use crate::exchange::{Answer, PeerRequest};
 use crate::handshake::{Answerer, Asker};
 use crate::keys::ContentKeys;
-use crate::limits::{ADMIT_BELOW_PERCENT, FULL_PERCENT, QUERY_TIMEOUT, RETRY_AFTER};
+use crate::limits::{ADMIT_BELOW_PERCENT, FULL_PERCENT, QUERY_TIMEOUT};
 use crate::slots::Admission;
 use crate::survey::{Frame, SURVEY_BYTES, Survey, TOLD_BYTES};
 use crate::time::{Duration, Instant, Timestamp};
@@ -41,7 +41,8 @@ impl Agent {
         if self.offenders.contains(now, from) {
             return None;
         }
-        let keys = self.want(announce.id).map(|want| want.keys()).or_else(|| self.whereabouts.keys(announce.id))?;
+        let wanted = self.want(announce.id).and_then(|want| want.keys_of(announce.id));
+        let keys = wanted.or_else(|| self.whereabouts.keys(announce.id))?;
         if announce.node == node || !keys.verify_announce(announce) {
             return None;
         }
@@ -106,14 +107,15 @@ impl Agent {
         }
     }
 
-    /// A batched query of a peer. `find` gives the keys of an id and what is held of it. None: 404, nothing is told.
-    pub fn handle_survey(
+    /// A batched query of a peer. `find` gives the keys of an id, and a way to see what is held of it, which is only looked at for who
+    /// proved that it knows the content. None: 404, nothing is told.
+    pub fn handle_survey<H: FnOnce() -> Held>(
         &mut self,
         now: Instant,
         interface: IfIndex,
         (from, to): (Ipv4Addr, Ipv4Addr),
         survey: &Survey,
-        mut find: impl FnMut(&PublicId) -> Option<(ContentKeys, Held)>,
+        mut find: impl FnMut(&PublicId) -> Option<(ContentKeys, H)>,
     ) -> Option<heapless::Vec<u8, SURVEY_BYTES>> {
         if self.nonces.iter().any(|seen| *seen == survey.nonce) {
             return None;
@@ -122,7 +124,7 @@ impl Agent {
         let (mut told, mut any) = (heapless::Vec::new(), false);
         for (id, proof) in &survey.asked {
             let known = find(id).filter(|(keys, _)| frame.is_proven(keys, proof)).and_then(|(keys, held)| {
-                let standing = self.standing(now, *id, held);
+                let standing = self.standing(now, *id, held());
                 let is_known = standing.state != State::Idle || self.want(*id).is_some();
                 is_known.then(|| frame.tell(&keys, standing))
             });
@@ -168,10 +170,10 @@ impl Agent {
         }
         let best = self.best_rate();
         // What another station would send it crosses the air twice: better from here, as long as the wire has room.
-        let station = self.wired && self.is_station(address);
+        let station = self.is_wired() && self.is_station(address);
         let percent = if station { FULL_PERCENT } else { ADMIT_BELOW_PERCENT };
         if alternative && !self.slots.has_bandwidth(now, id, best, percent) {
-            return Admission::Full { retry_after: RETRY_AFTER };
+            return Admission::Full;
         }
         let admission = self.slots.admit(now, address, id);
         if let (Admission::Granted(_), Held::Complete(_)) = (&admission, held) {

@@ -7,7 +7,7 @@ use crate::content::{PublicId, Standing};
 use crate::keys::ContentKeys;
 use crate::limits::{FEW, PEERS, WIDE, WIRES_UNWILLING};
 use crate::time::{Duration, Instant};
-use crate::want::{Answered, Path, Reason, Round, Scope, SourceEnd, Step, Want};
+use crate::want::{Answered, Path, Round, Scope, SourceEnd, Step, Want};
 
 impl Agent {
     /// The local client asks for the content of `keys` from byte `offset` on.
@@ -122,7 +122,7 @@ impl Agent {
     pub fn poll_look(&mut self, now: Instant, id: PublicId) -> bool {
         let best = self.best_rate();
         let path = match self.want(id).and_then(Want::source) {
-            _ if self.wired => Path::Wire,
+            _ if self.is_wired() => Path::Wire,
             Some(source) if self.is_station(source) => Path::Air,
             _ => Path::WireToAir,
         };
@@ -171,8 +171,9 @@ impl Agent {
                 return true;
             }
         }
+        let condition = self.condition(now);
         self.want_mut(id).is_none_or(|want| {
-            let goes_on = want.handle_report(now, size);
+            let goes_on = want.handle_report(now, size, condition);
             want.handle_growth(now, offset);
             goes_on
         })
@@ -191,11 +192,6 @@ impl Agent {
     /// Everything wanted or remembered.
     pub fn wants(&self) -> impl Iterator<Item = &Want> {
         self.wants.iter()
-    }
-
-    /// Reason last given for a content.
-    pub fn reason(&self, id: PublicId) -> Option<Reason> {
-        self.want(id)?.reason()
     }
 
     fn learn(&mut self, id: PublicId, answers: &[Answered]) {

@@ -135,6 +135,11 @@ impl Discovery {
         }
     }
 
+    /// Whether any interface is a wire; without interfaces nothing speaks against it.
+    pub fn is_wired(&self) -> bool {
+        self.interfaces.is_empty() || self.interfaces.iter().any(|interface| interface.wired)
+    }
+
     /// An interface is gone, and its peers with it.
     pub fn handle_interface_down(&mut self, _now: Instant, index: IfIndex) {
         self.interfaces.retain(|interface| interface.index != index);

@@ -14,6 +14,9 @@ impl Want {
             if let Phase::Follow { peer, .. } = self.phase {
                 self.dried = 0;
                 self.handle_contributor(peer);
+                if self.offset == 0 {
+                    self.attempt = self.source_attempt;
+                }
             }
             self.pace.handle_bytes(now, offset - self.offset);
             self.offset = offset;
@@ -74,7 +77,7 @@ impl Want {
     /// The local response is over: complete, aborted or answered with an advice.
     pub fn handle_response_end(&mut self, now: Instant) {
         self.served = false;
-        if !matches!(self.phase, Phase::Hold { .. }) {
+        if !matches!(self.phase, Phase::Hold { .. } | Phase::OwnBusiness) {
             self.enter(now, Phase::Over);
         }
     }

@@ -12,9 +12,7 @@ impl Want {
     /// The client has been told to fetch. Its stall clock starts here: it needs a moment to begin.
     pub fn handle_told(&mut self, now: Instant, condition: Condition) {
         self.told = true;
-        // What a metered device's client does now is between it and its operator: no lease, no announcement.
-        let phase = if condition.may_fetch { Phase::Hold { moved_at: now } } else { Phase::Over };
-        self.phase = phase;
+        self.phase = if condition.may_fetch { Phase::Hold { moved_at: now } } else { Phase::OwnBusiness };
     }
 
     /// A peer proved its standing, by a query of its own or by an announcement. True when a waiting task should poll.
@@ -33,7 +31,9 @@ impl Want {
             Phase::Hold { .. } if self.counts(now, peer, &standing) && self.dried < WAITS_IN_VAIN => {
                 let ahead =
                     standing.available >= self.offset.saturating_add(STEP_BYTES) && standing.attempt >= self.attempt;
-                let better = standing.state == State::Fetching && standing.rank > own && self.rivals.lives(now, peer);
+                // Whose origin is slow has no byte yet, and may never have one.
+                let outranks = (standing.available > 0, standing.rank) > (self.offset > 0, own);
+                let better = standing.state == State::Fetching && outranks && self.rivals.lives(now, peer);
                 // A slow link or the air holds everybody up: whoever has a better one and most of the bytes takes over.
                 let may_relieve = standing.state == State::Wanting || standing.state == State::Partial;
                 let near =
@@ -51,6 +51,13 @@ impl Want {
                 }
                 false
             }
+            Phase::Lost { .. } if self.counts(now, peer, &standing) && self.dried < WAITS_IN_VAIN => {
+                let anybody_ahead = standing.attempt == self.attempt && standing.available > self.offset;
+                if anybody_ahead {
+                    self.phase = Phase::Lost { anybody_ahead };
+                }
+                false
+            }
             _ => false,
         }
     }
@@ -65,6 +72,8 @@ impl Want {
             Phase::Claim { .. } | Phase::Claimed | Phase::Hold { .. } => true,
             // Its client has not heard yet that it is to follow, and will have to know whom.
             Phase::Over => self.yielding,
+            // Somebody whom it could follow.
+            Phase::Lost { .. } => standing.available > self.offset,
             _ => false,
         };
         let due = matters && now >= self.hint_due_at;
@@ -76,24 +85,38 @@ impl Want {
 
     /// The own `.part` has `available` bytes now.
     pub fn handle_growth(&mut self, now: Instant, available: u64) {
-        if let Phase::Hold { moved_at } = &mut self.phase {
-            if available > self.offset {
-                *moved_at = now;
+        if available > self.offset {
+            match &mut self.phase {
+                Phase::Hold { moved_at } => *moved_at = now,
+                // It was the origin that was slow: whoever began meanwhile has less.
+                Phase::Lost { .. } => {
+                    self.lost_at = None;
+                    self.enter(now, Phase::Hold { moved_at: now });
+                }
+                _ => {}
             }
         }
         self.handle_progress(now, available);
     }
 
-    /// The client reports on its download; whether it still holds the lease.
-    pub fn handle_report(&mut self, now: Instant, size: Option<u64>) -> bool {
+    /// The client reports on its download; false: it is to stop it and follow somebody.
+    pub fn handle_report(&mut self, now: Instant, size: Option<u64>, condition: Condition) -> bool {
         self.handle_size(size);
         match self.phase {
             // The report itself is no progress: bytes are.
             Phase::Hold { .. } => true,
+            Phase::OwnBusiness => {
+                self.changed_at = now;
+                true
+            }
+            Phase::Lost { anybody_ahead } => {
+                self.enter(now, if anybody_ahead { Phase::Over } else { self.phase });
+                !anybody_ahead
+            }
             // A client that fetches without having asked: the only case in which nobody yields to anybody yet.
             Phase::Over if !self.told && !self.served => {
                 self.hold(now, Reason::NobodyHasIt);
-                self.told = true;
+                self.handle_told(now, condition);
                 true
             }
             _ => false,
@@ -102,7 +125,7 @@ impl Want {
 
     /// The client ended its download, well or not.
     pub fn handle_release(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Hold { .. }) {
+        if matches!(self.phase, Phase::Hold { .. } | Phase::Lost { .. } | Phase::OwnBusiness) {
             self.enter(now, Phase::Over);
         }
     }
@@ -114,7 +137,7 @@ impl Want {
         }
         if matches!(self.phase, Phase::Hold { moved_at } if now.since(moved_at) >= LEASE_STALL) {
             self.lost_at = Some(now);
-            self.enter(now, Phase::Over);
+            self.enter(now, if self.told { Phase::Lost { anybody_ahead: false } } else { Phase::Over });
         }
     }
 
@@ -146,8 +169,10 @@ impl Want {
             Phase::Ask | Phase::Asked | Phase::Wait { .. } | Phase::StepBack { .. } => State::Wanting,
             Phase::Claim { .. } | Phase::Claimed => State::Claiming,
             Phase::Hold { .. } => State::Fetching,
-            Phase::Follow { .. } | Phase::Over if available > 0 => State::Partial,
-            Phase::Follow { .. } | Phase::Over => State::Idle,
+            Phase::Follow { .. } | Phase::Lost { .. } | Phase::OwnBusiness | Phase::Over if available > 0 => {
+                State::Partial
+            }
+            Phase::Follow { .. } | Phase::Lost { .. } | Phase::OwnBusiness | Phase::Over => State::Idle,
         };
         let lost = self.lost_at.is_some_and(|at| now.since(at) < LOST_LEASE);
         let standpoint = Standpoint {

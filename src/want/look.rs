@@ -15,7 +15,7 @@ impl Want {
     pub fn poll_look(&mut self, now: Instant, best: u64, path: Path) -> bool {
         let due = match self.phase {
             Phase::Follow { .. } => self.pace.poll_follower(now, self.offset, best.max(self.pace.best()), path),
-            Phase::Hold { .. } => self.told && self.pace.poll_fetcher(now),
+            Phase::Hold { .. } | Phase::Lost { .. } => self.told && self.pace.poll_fetcher(now),
             _ => false,
         };
         if due {

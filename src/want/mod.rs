@@ -60,8 +60,22 @@ enum Phase {
     Hold {
         moved_at: Instant,
     },
+    /// The client fetches, and the lease is lost because nothing came for a while: others may try, too, and the client goes on until
+    /// somebody is ahead whom it can follow.
+    Lost {
+        anybody_ahead: bool,
+    },
+    /// The client of a device that may not fetch for the others fetches for itself: no lease, no announcement.
+    OwnBusiness,
     /// Nothing under way; the reason is remembered.
     Over,
+}
+
+impl Phase {
+    /// No response of this device has anything to wait for.
+    fn is_at_rest(self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::OwnBusiness | Self::Over)
+    }
 }
 
 /// Whom a round asks.
@@ -78,8 +92,8 @@ pub enum Scope {
 /// The state of one wanted content.
 pub struct Want {
     keys: ContentKeys,
-    /// What devices with the other domain key call it, while keys are rotated.
-    other_id: Option<PublicId>,
+    /// By which devices with the other domain key know it, while keys are rotated.
+    other_keys: Option<ContentKeys>,
     tie_break: [u8; 8],
     phase: Phase,
     /// A local response is attached.
@@ -89,6 +103,8 @@ pub struct Want {
     /// The size comes from the local client: who says another one has another file.
     size_is_certain: bool,
     attempt: u8,
+    /// The attempt of the present source: its first byte makes it this device's.
+    source_attempt: u8,
     dry_since: Instant,
     changed_at: Instant,
     rivals: Rivals,
@@ -142,13 +158,14 @@ impl Want {
         Self {
             tie_break: keys.tie_break(node),
             keys,
-            other_id: None,
+            other_keys: None,
             phase: Phase::Ask,
             served: true,
             offset,
             size,
             size_is_certain: size.is_some(),
             attempt: 1,
+            source_attempt: 1,
             dry_since: now,
             changed_at: now,
             rivals: Rivals::default(),
@@ -208,8 +225,8 @@ impl Want {
 
     /// What to do now. `peers` are known to discovery; `settled_at` is when it has had time to find some.
     pub fn poll(&mut self, now: Instant, peers: usize, settled_at: Instant) -> Step {
-        let dry_at = self.dry_since + WAIT_WITHOUT_BYTES;
-        if now >= dry_at && !matches!(self.phase, Phase::Hold { .. } | Phase::Over) {
+        let dry_at = self.dry_at();
+        if now >= dry_at && !matches!(self.phase, Phase::Hold { .. }) && !self.phase.is_at_rest() {
             self.dried = self.dried.saturating_add(1);
             self.hold(now, self.trouble.unwrap_or(Reason::Timeout));
         }
@@ -235,7 +252,7 @@ impl Want {
             Phase::Follow { peer, alternative } => Step::Follow { peer, alternative },
             Phase::Wait { until } | Phase::StepBack { until } => Step::Wait { until: until.min(dry_at) },
             Phase::Hold { .. } => Step::Fetch { reason: self.reason },
-            Phase::Over => {
+            Phase::Lost { .. } | Phase::OwnBusiness | Phase::Over => {
                 self.restart(now);
                 Step::Wait { until: now }
             }
@@ -247,14 +264,19 @@ impl Want {
         self.offset
     }
 
-    /// Devices with the other domain key call the content so.
-    pub fn handle_other_id(&mut self, other: PublicId) {
-        self.other_id = Some(other);
+    /// Devices with the other domain key know the content by these.
+    pub fn handle_other_keys(&mut self, other: ContentKeys) {
+        self.other_keys = Some(other);
     }
 
     /// Whether this is one of the content's names on the wire.
     pub fn is_called(&self, id: PublicId) -> bool {
-        self.keys.id() == id || self.other_id == Some(id)
+        self.keys_of(id).is_some()
+    }
+
+    /// The keys that go with this name of the content.
+    pub fn keys_of(&self, id: PublicId) -> Option<&ContentKeys> {
+        [Some(&self.keys), self.other_keys.as_ref()].into_iter().flatten().find(|keys| keys.id() == id)
     }
 
     /// Keys of the content.
@@ -278,9 +300,19 @@ impl Want {
         if let Phase::Follow { peer, .. } = self.phase { Some(peer) } else { None }
     }
 
-    /// Whether this node fetches the content from the internet.
+    /// Whether this node fetches the content from the internet for the site.
     pub fn is_fetching(&self) -> bool {
         matches!(self.phase, Phase::Hold { .. })
+    }
+
+    /// Whether the growth of the client's file says something: it keeps the lease, or brings it back.
+    pub fn is_watched(&self) -> bool {
+        matches!(self.phase, Phase::Hold { .. } | Phase::Lost { .. })
+    }
+
+    /// Until when bytes have to come; then the client is sent to the internet.
+    pub fn dry_at(&self) -> Instant {
+        self.dry_since + WAIT_WITHOUT_BYTES
     }
 
     /// Whether a local response is attached.
@@ -295,13 +327,13 @@ impl Want {
 
     /// Whether nothing in the entry matters any more: neither its reason nor whom to avoid.
     pub fn is_forgettable(&self, now: Instant) -> bool {
-        let at_rest = !self.served && self.phase == Phase::Over && now.since(self.changed_at) >= REASON_MEMORY;
+        let at_rest = self.idle_since().is_some_and(|since| now.since(since) >= REASON_MEMORY);
         at_rest && self.avoided.is_empty(now)
     }
 
     /// Since when the entry is at rest, so that it may be dropped to make room; None while it is not.
     pub fn idle_since(&self) -> Option<Instant> {
-        (!self.served && self.phase == Phase::Over).then_some(self.changed_at)
+        (!self.served && self.phase.is_at_rest()).then_some(self.changed_at)
     }
 
     fn restart(&mut self, now: Instant) {

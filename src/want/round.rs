@@ -95,6 +95,7 @@ impl Want {
         {
             let queued = self.queued_at.is_none_or(|at| now.since(at) < QUEUE_PATIENCE);
             let alternative = self.elsewhere && queued;
+            self.source_attempt = source.standing.attempt;
             self.enter(now, Phase::Follow { peer: source.peer, alternative });
             return;
         }

@@ -210,10 +210,10 @@ fn a_turn_that_comes_in_mid_relay_waits_for_the_repeated_request() {
 fn of_two_fetchers_the_worse_placed_yields() {
     let mut better = fetching_want();
     let _ = better.handle_standing(START, peer(2), says(2, State::Fetching, 0, WORST).standing, HERE);
-    assert!(better.handle_report(START, None));
+    assert!(better.handle_report(START, None, HERE));
     let mut worse = fetching_want();
     let _ = worse.handle_standing(START, peer(2), says(2, State::Fetching, 0, BEST).standing, HERE);
-    assert!(!worse.handle_report(START, None));
+    assert!(!worse.handle_report(START, None, HERE));
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn a_fetcher_hands_over_to_a_wanter_that_is_a_whole_step_ahead() {
     };
     let mut fetcher = fetching_want();
     let _ = fetcher.handle_standing(START, peer(2), says(2, State::Wanting, 60 << 20, ahead.rank()).standing, HERE);
-    assert!(!fetcher.handle_report(START, None));
+    assert!(!fetcher.handle_report(START, None, HERE));
 }
 
 #[test]
@@ -283,7 +283,44 @@ fn a_metered_device_waits_for_others_and_holds_no_lease() {
     // Alone it tells its client, which decides; it announces nothing.
     let mut alone = fetching_want();
     alone.handle_told(START, metered);
-    assert!(!alone.is_fetching());
+    alone.handle_response_end(START);
+    let mut now = START;
+    for _ in 0..200 {
+        now = now + REASON_MEMORY / 60;
+        alone.handle_timeout(now);
+        assert!(alone.handle_report(now, None, metered), "its client goes on");
+        assert!(!alone.is_fetching() && alone.poll_announce(now, metered).is_none());
+        assert!(!alone.is_forgettable(now));
+    }
+    // Nor does a client that fetches without having asked.
+    let mut unasked = self::want();
+    unasked.handle_response_end(START);
+    assert!(unasked.handle_report(START, None, metered) && !unasked.is_fetching());
+}
+
+#[test]
+fn whose_origin_is_slow_goes_on_without_the_lease_until_somebody_is_ahead() {
+    let later = START + LEASE_STALL;
+    let lost = || {
+        let mut want = fetching_want();
+        want.handle_timeout(later);
+        assert!(!want.is_fetching() && want.handle_report(later, None, HERE), "there is nobody to follow");
+        want
+    };
+    // The first byte brings the lease back, and the rank: whoever began meanwhile has nothing yet.
+    let mut late = lost();
+    assert!(late.standing(later, None, HERE).rank < fetching_want().standing(later, None, HERE).rank);
+    late.handle_growth(later, 5);
+    assert!(late.is_fetching());
+    assert_eq!(late.standing(later, None, HERE).rank, fetching_want().standing(later, None, HERE).rank);
+    // Another one that has nothing either is no reason to stop; one that has bytes is, once it is known for sure.
+    let mut followed = lost();
+    let other = |available| says(2, State::Fetching, available, WORST).standing;
+    assert!(!followed.takes_hint(later, &other(0)) && followed.takes_hint(later, &other(9)));
+    let _ = followed.handle_standing(later, peer(2), other(0), HERE);
+    assert!(followed.handle_report(later, None, HERE));
+    let _ = followed.handle_standing(later, peer(2), other(9), HERE);
+    assert!(!followed.handle_report(later, None, HERE));
 }
 
 #[test]
@@ -306,7 +343,7 @@ fn a_wrong_content_is_not_taken_again_from_where_it_came_nor_continued() {
 fn a_client_that_fetches_without_asking_is_known_as_a_fetcher() {
     let mut want = want();
     want.handle_response_end(START);
-    assert!(want.handle_report(START, Some(9)));
+    assert!(want.handle_report(START, Some(9), HERE));
     assert!(want.is_fetching());
 }
 
@@ -341,7 +378,7 @@ fn a_rank_beyond_the_bytes_that_a_device_has_moves_nobody() {
     let mut fetcher = fetching_want();
     let lie = says(2, State::Fetching, 0, Rank([255; 16]));
     let _ = fetcher.handle_standing(START, lie.peer, lie.standing, HERE);
-    assert!(fetcher.handle_report(START, None));
+    assert!(fetcher.handle_report(START, None, HERE));
     let mut wanter = want();
     assert_eq!(round(&mut wanter, START, &[lie]), Step::Query);
 }
@@ -355,7 +392,7 @@ fn a_fetcher_on_a_slow_link_steps_back_for_a_follower_on_a_fast_one_and_stays_be
     let follower = says(2, State::Partial, 490_000, fetcher.standing(START, None, HERE).rank);
     assert!(follower.standing.rank > own);
     let _ = fetcher.handle_standing(START, follower.peer, follower.standing, slow);
-    assert!(!fetcher.handle_report(START, None));
+    assert!(!fetcher.handle_report(START, None, HERE));
     assert!(!fetcher.is_live());
     fetcher.handle_request(START, 500_000, None);
     assert_eq!(fetcher.poll(START, 3, START), Step::Query);
@@ -402,7 +439,7 @@ fn whoever_was_left_dry_twice_yields_to_nobody_any_more() {
     want.handle_told(later, HERE);
     want.handle_response_end(later);
     let _ = want.handle_standing(later, liar.peer, liar.standing, HERE);
-    assert!(want.handle_report(later, None));
+    assert!(want.handle_report(later, None, HERE));
     // Its own download proves nothing about the others; bytes from one of them do.
     want.handle_growth(later, 5);
     assert_eq!(want.dried, 2);

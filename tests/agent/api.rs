@@ -192,7 +192,7 @@ fn a_report_is_a_form_and_anything_else_is_explained() {
 }
 
 #[test]
-fn the_fetcher_keeps_the_lease_with_its_reports_and_loses_it_without_progress() {
+fn a_fetcher_without_progress_loses_the_lease_goes_on_and_has_it_again_with_its_first_bytes() {
     let site = Site::new();
     let [agent, _other] = site.agents();
     let content = Content::random(136, 100_000);
@@ -202,6 +202,82 @@ fn the_fetcher_keeps_the_lease_with_its_reports_and_loses_it_without_progress() 
     wait_for("the lease is lost", || {
         !agent.get(&format!("/v1/explain/{}", content.md5)).text().contains("\"fetching\"")
     });
+    // Nobody is there to follow: an origin that takes long for its first byte is waited for.
+    let report =
+        |offset| agent.report(&format!("content={}&event=fetching&offset={offset}&internet={offset}", content.md5));
+    assert_eq!(report(0).field("P2P-Advice").as_deref(), Some("continue"));
+    let _part = agent.begin_part(&content, 10_000);
+    assert_eq!(report(10_000).field("P2P-Advice").as_deref(), Some("continue"));
+    agent.wait_until_known(&content.md5, "fetching");
+}
+
+#[test]
+fn the_client_of_a_device_that_never_fetches_for_others_goes_on_with_its_own_download() {
+    let site = Site::new();
+    let [metered, _other] = site.agents_with([&["--never-fetch"], &[]]);
+    let content = Content::random(138, 100_000);
+    metered.get(&content.path()).assert_fetch(&["nobody-has-it", "timeout"]);
+    for offset in [0, 0, 30_000] {
+        let form = format!("content={}&event=fetching&offset={offset}&internet=0&size=100000", content.md5);
+        assert_eq!(metered.report(&form).field("P2P-Advice").as_deref(), Some("continue"));
+        assert!(!metered.get(&format!("/v1/explain/{}", content.md5)).text().contains("\"fetching\""));
+    }
+}
+
+#[test]
+fn what_came_from_where_and_why_not_from_peers_is_known_afterwards() {
+    let site = Site::new();
+    let [holder, agent] = site.agents();
+    let (shared, lonely) = (Content::random(139, 5_000), Content::random(140, 9_000));
+    holder.hold(&shared);
+    agent.get(&shared.path()).assert_is(&shared.bytes);
+    agent.get(&lonely.path()).assert_fetch(&["nobody-has-it"]);
+    agent.report(&format!("content={}&event=fetching&offset=4000&internet=4000&size=9000", lonely.md5));
+    agent.report(&format!("content={}&event=fetched&offset=9000&internet=5000&size=9000", lonely.md5));
+    agent.hold(&lonely);
+    agent.wait_until_known(&lonely.md5, "complete");
+    agent.get(&lonely.path()).assert_is(&lonely.bytes);
+
+    let recent = json(&agent, "/v1/recent");
+    let one = |content: &Content| {
+        let id = content.keys().id().to_string();
+        recent.as_array().unwrap().iter().find(|entry| entry["public_id"] == id).unwrap().clone()
+    };
+    let bytes =
+        |entry: &Value| ["peers", "internet", "disk"].map(|from| entry[format!("bytes_from_{from}")].as_u64().unwrap());
+    assert_eq!(bytes(&one(&shared)), [5_000, 0, 0]);
+    assert_eq!(bytes(&one(&lonely)), [0, 9_000, 9_000]);
+    assert_eq!(
+        (&one(&shared)["last_reason"], &one(&lonely)["last_reason"]),
+        (&Value::Null, &Value::from("nobody-has-it"))
+    );
+    assert!([&shared, &lonely].iter().all(|content| one(content)["complete"] == true));
+
+    let explained = agent.get_with(&format!("/v1/explain/{}", lonely.md5), "Accept: text/plain\r\n").text();
+    assert!(explained.contains("It is here, complete.") && explained.contains("9000 from the internet"), "{explained}");
+    assert!(explained.contains("last sent to the internet: nobody-has-it"), "{explained}");
+    let id = &lonely.keys().id().to_string()[..8];
+    assert!(
+        explained.contains(id)
+            && agent.log().contains(&format!("{id}: complete; bytes from peers 0, from the internet 9000"))
+    );
+    let table = agent.get_with("/v1/recent", "Accept: text/plain\r\n").text();
+    assert!(
+        table.lines().nth(1).is_some_and(|line| line.starts_with(id) && line.ends_with("nobody-has-it")),
+        "{table}"
+    );
+    let status = agent.get_with("/v1/status", "Accept: text/plain\r\n").text();
+    assert!(status.contains("9000 bytes; sent there 1 times: nobody-has-it 1"), "{status}");
+}
+
+#[test]
+fn status_says_why_p2p_is_off() {
+    let (_site, agent) = alone();
+    assert_eq!(json(&agent, "/v1/status")["disabled_because"], Value::Null);
+    agent.switch_off(true);
+    wait_for("it is off", || json(&agent, "/v1/status")["enabled"] == false);
+    assert!(json(&agent, "/v1/status")["disabled_because"].as_str().unwrap().contains("no-p2p exists"));
+    assert!(agent.get_with("/v1/status", "Accept: text/plain\r\n").text().contains("no-p2p exists"));
 }
 
 #[test]
@@ -249,6 +325,10 @@ fn the_commands_status_and_explain_ask_the_running_agent() {
     let explained = run(&["explain", &content.md5, "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&text(&explained)).unwrap()["state"], "complete");
     assert_eq!(run(&["explain", "nonsense"]).status.code(), Some(64));
+    for (verb, word) in [("recent", "complete"), ("peers", "["), ("clock", "peers_compared"), ("metrics", "# EOF")] {
+        let said = run(&[verb]);
+        assert!(said.status.success() && text(&said).contains(word), "{verb}: {said:?}");
+    }
     agent.kill();
     let nobody = run(&["status"]);
     assert_eq!(nobody.status.code(), Some(69));

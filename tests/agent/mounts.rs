@@ -117,5 +117,5 @@ fn a_configuration_directory_that_is_exchanged_makes_it_start_anew() {
     fs::create_dir(&config).unwrap();
     fs::write(config.join("no-p2p"), "").unwrap();
     assert_eq!(device.wait_for_end().code(), Some(75));
-    assert!(device.log().contains("start again"), "{}", device.log());
+    assert!(device.log().contains("restart it"), "{}", device.log());
 }

@@ -79,6 +79,8 @@ pub enum Kind {
     /// The same, and one packet of twenty is lost.
     LossyStart,
     SizeUnknown,
+    /// The origin has to get the content itself before its first byte.
+    SlowOrigin,
 }
 
 /// What a run came to.
@@ -125,6 +127,7 @@ pub fn run(scenario: &Scenario, seed: u64) -> Outcome {
         duplicates: if matches!(kind, Kind::Rough | Kind::Lossy) { 0.02 } else { 0.0 },
         late: if matches!(kind, Kind::Rough | Kind::Lossy) { 0.05 } else { 0.0 },
         size_known: kind != Kind::SizeUnknown,
+        origin: if kind == Kind::SlowOrigin { (4 * S, 5 * S) } else { (60 * MS, 160 * MS) },
     };
     let mut world = World::new(scenario.name, seed, Dice(dice.roll()), site, &sizes);
     let lan = Link { up: mbit(scenario.lan), down: mbit(scenario.lan), wifi: false, disk: mbit(400) };
@@ -153,7 +156,7 @@ fn arrange(world: &mut World, kind: Kind, dice: &mut Dice) {
     let n = world.nodes.len();
     let any = |dice: &mut Dice| dice.below(n as u64) as usize;
     match kind {
-        Kind::Plain | Kind::PowerUp | Kind::Lossy | Kind::ManyFiles | Kind::SizeUnknown => {}
+        Kind::Plain | Kind::PowerUp | Kind::Lossy | Kind::ManyFiles | Kind::SizeUnknown | Kind::SlowOrigin => {}
         Kind::Start | Kind::LossyStart | Kind::Alone => {}
         Kind::LossyDevice => {
             let lossy = any(dice);

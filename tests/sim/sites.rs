@@ -143,6 +143,15 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario { name: "forges-10", kind: Kind::Forges, ..PLAIN },
         Scenario { name: "size-unknown-10", kind: Kind::SizeUnknown, ..PLAIN },
+        Scenario {
+            name: "slow-origin-10",
+            kind: Kind::SlowOrigin,
+            // With the 4 to 5 s until its first byte the least is 1.34; who loses the lease once more has to wait for them again.
+            slowness_max: 2.0,
+            gap_max: 11 * S,
+            first_max: 7 * S,
+            ..PLAIN
+        },
         // The table of peers holds 128: who cannot ask everybody may start a second fetch, which ends with the first report.
         Scenario {
             name: "together-200",

@@ -48,6 +48,8 @@ pub struct Site {
     pub late: f64,
     /// The size stands in the sync file.
     pub size_known: bool,
+    /// From the advice to the first byte: name, connection, TLS, and what the origin needs; least and most.
+    pub origin: (Us, Us),
 }
 
 /// One line of the story.

@@ -29,7 +29,7 @@ impl Driver {
                 assert!(!self.agent.slots.holds(self.now, old));
             }
             Admission::NotAhead => assert!(!held.is_ahead_of(offset)),
-            Admission::Full { .. } => {
+            Admission::Full => {
                 assert!(alternative || own >= SLOTS_PER_ADDRESS || self.slots.len() == SLOTS, "there was room");
             }
         }

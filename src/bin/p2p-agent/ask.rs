@@ -26,7 +26,7 @@ use line::{connect, read_head};
 use crate::clock;
 use crate::device::Device;
 use crate::store::Signal;
-use crate::stream::send;
+use crate::stream::{send, within};
 use crate::tally::add;
 
 /// A peer that proved that it knows the content, with the connection over which its bytes can be had.
@@ -91,9 +91,16 @@ pub async fn round(device: &Rc<Device>, md5: &ContentMd5) -> (Round, Vec<Found>)
     let targets: heapless::Vec<Target, PEERS> = {
         let asked = device.agent.borrow_mut().whom_to_ask(now, id);
         let agent = device.agent.borrow();
-        // As many as the peer table holds.
         let peers = agent.discovery.peers().routable().filter(|peer| asked.contains(&peer.addr));
-        peers.map(Target::new).take(PEERS).collect()
+        let mut targets = heapless::Vec::<Target, PEERS>::new();
+        for target in peers.map(Target::new) {
+            // Two links into one network show everybody twice.
+            if !targets.iter().any(|known| known.peer == target.peer) {
+                // As many as the peer table holds.
+                let _ = targets.push(target);
+            }
+        }
+        targets
     };
     let arrivals: Rc<Arrivals> = Rc::default();
     // Whoever has not answered at the end is dropped with its task.
@@ -188,7 +195,7 @@ async fn query(device: &Rc<Device>, subject: &Rc<Subject>, target: Target) -> Re
         async {
             // A kept connection may have died unnoticed; a fresh one then decides.
             if let Some(line) = device.pool.take(target.peer) {
-                if let Ok(asked) = exchange_both(device, subject, line).await {
+                if let Ok(asked) = within(patience / 2, exchange_both(device, subject, line)).await {
                     return Some(asked);
                 }
             }

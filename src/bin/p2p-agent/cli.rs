@@ -32,11 +32,14 @@ pub const HELP: &str = "\
 p2p-agent - lets the devices of a site get large files from each other
 
 Usage: p2p-agent run [OPTIONS]        share and fetch until stopped; stays in the foreground
-       p2p-agent check [OPTIONS]      may it start here by itself, and would it? one sentence either way
+       p2p-agent check [OPTIONS]      is it allowed to start at boot here, and would it succeed? one sentence
        p2p-agent check --policy       only whether it may: what its start depends on, not whether that works
        p2p-agent check --jail         enters the jail as `run` does, and says what holds on this board
        p2p-agent status [--json]      what the running agent does: links, peers, bytes
-       p2p-agent explain MD5          how much of this content is here, and why it last came from the internet
+       p2p-agent recent [--json]      the last 64 files asked for: bytes from where, and why not from peers
+       p2p-agent explain MD5          the same of one file, and how much of it is here
+       p2p-agent peers | clock        the neighbours; this device's clock against theirs (JSON)
+       p2p-agent metrics              all counters (OpenMetrics)
        p2p-agent clock-guard --exec CMD   runs CMD when three or more neighbours agree that this device's clock is
                                           wrong, three looks in a row: to restart the NTP client. Needs the right to do so
 
@@ -59,12 +62,12 @@ Options of run and check (all have defaults that work on a fresh device):
   --max-upload RATE    limit for all uploads together, as 20Mbit or 2.5MB (per second)  [none]
   --never-fetch        never download for the others: a device on a metered uplink
   --log LEVEL          off, error, warn, info, debug; to standard error  [info]
-Options of status and explain:
+Options of status, recent, explain, peers, clock and metrics:
   --socket PATH        as above
   --json               the raw answer
 Options of clock-guard:
-  --exec CMD           run by sh -c, at most once an hour; P2P_CLOCK_OFFSET_MS in its environment is what
-                       the neighbours' clocks show more
+  --exec CMD           run by sh -c, at most once an hour; P2P_CLOCK_OFFSET_MS in its environment says how
+                       far the neighbours' clocks are ahead of this one
   --interval SECONDS   between two looks, 1 to 3600  [20]
   --socket, --log      as above
 
@@ -72,13 +75,42 @@ Options of clock-guard:
   -V, --version        the version
 
 Try it:  mkdir files && p2p-agent run --content files --socket agent.sock --address 127.0.0.2 &
-         curl --unix-socket agent.sock http://p2p/v1/status
+         sleep 1; p2p-agent status --socket agent.sock
 
 Exit status: 0 good; 1 check: off, and nothing is wrong; 64 wrong usage, 65 wrong key file or answer, 67 no such user, 69 something is
-not available (directory, socket, port, agent), 71 the system refused, 75 start it again: its directories were exchanged
+not available (directory, socket, port, agent), 71 the system refused, 75 start it again: its directories were replaced or its sockets used up
 ";
 
-const VERBS: &str = "run, check, status, explain or clock-guard";
+const VERBS: &str = "run, check, status, recent, explain, peers, clock, metrics or clock-guard";
+
+/// Options of `run` and `check` beside `--socket` and `--log`.
+const SET_UP: [&str; 13] = [
+    "content",
+    "interface",
+    "address",
+    "port",
+    "config-dir",
+    "start",
+    "user",
+    "jail",
+    "priority",
+    "domain-key",
+    "os-version",
+    "max-upload",
+    "never-fetch",
+];
+
+/// Whether a verb takes an option.
+fn takes(verb: &str, option: &str) -> bool {
+    match verb {
+        "run" => SET_UP.contains(&option) || matches!(option, "socket" | "log"),
+        "check" => SET_UP.contains(&option) || matches!(option, "socket" | "log" | "policy"),
+        "clock-guard" => matches!(option, "exec" | "interval" | "socket" | "log"),
+        "status" | "recent" | "explain" | "peers" | "clock" | "metrics" => matches!(option, "socket" | "json"),
+        // What is no verb is a mistake of its own.
+        _ => true,
+    }
+}
 
 /// How the process asks for CPU time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,7 +221,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     let mut options = Options::default();
     let (mut verb, mut md5, mut json, mut policy) = (None::<String>, None::<String>, false, false);
     let (mut command, mut interval, mut show_jail) = (None::<String>, CLOCK_GUARD_INTERVAL, false);
+    let mut given: Vec<String> = Vec::new();
     while let Some(argument) = parser.next().map_err(sentence)? {
+        if let Long(name) = argument {
+            given.push(name.to_owned());
+        }
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
             Short('V') | Long("version") => return Ok(Command::Version),
@@ -240,16 +276,19 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     if options.address.is_some() && !options.interfaces.is_empty() {
         return Err("--address and --interface exclude each other; give one of them.".into());
     }
-    if policy && verb.as_deref() != Some("check") {
-        return Err("--policy belongs to check.".into());
+    let verb = verb.as_deref();
+    if let Some((verb, option)) = verb.and_then(|verb| Some((verb, given.iter().find(|option| !takes(verb, option))?)))
+    {
+        return Err(format!("--{option} is no option of {verb}. See p2p-agent --help."));
     }
     let ask = |target: String| Command::Ask { socket: options.socket.clone(), target, json };
-    match verb.as_deref() {
+    match verb {
         Some("run") => Ok(Command::Run(options)),
         Some("check") if policy => Ok(Command::CheckPolicy(options)),
         Some("check") if show_jail => Ok(Command::CheckJail(options)),
         Some("check") => Ok(Command::Check(options)),
-        Some("status") => Ok(ask("/v1/status".into())),
+        Some(verb @ ("status" | "recent" | "peers" | "clock")) => Ok(ask(format!("/v1/{verb}"))),
+        Some("metrics") => Ok(ask("/metrics".into())),
         Some("explain") => match md5.as_deref().map(p2p_agent::content::ContentMd5::parse) {
             Some(Some(md5)) => Ok(ask(format!("/v1/explain/{md5}"))),
             _ => Err("explain takes the content's MD5 as 32 lower-case hexadecimal digits.".into()),
@@ -258,8 +297,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             Some(command) => Ok(Command::GuardClock { socket: options.socket, command, interval, log: options.log }),
             None => Err("clock-guard takes --exec CMD, such as --exec '/etc/init.d/S49ntp restart'.".into()),
         },
-        Some(other) => Err(format!("\"{other}\" is no command; say {VERBS}. See p2p-agent --help.")),
-        None => Err(format!("Say what to do: {VERBS}. See p2p-agent --help.")),
+        Some(other) => Err(format!("\"{other}\" is no command; the commands are {VERBS}. See p2p-agent --help.")),
+        None => Err(format!("A command is missing: {VERBS}. See p2p-agent --help.")),
     }
 }
 
@@ -287,7 +326,7 @@ fn choice<T: Copy>(parser: &mut lexopt::Parser, flag: &str, names: &[(&str, T)])
     let found = names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
     found.ok_or_else(|| {
         let known: Vec<_> = names.iter().map(|(name, _)| *name).collect();
-        format!("{flag} takes {}, not \"{text}\".", known.join(" or "))
+        format!("{flag} takes one of {}, not \"{text}\".", known.join(", "))
     })
 }
 
@@ -320,6 +359,7 @@ fn rate(text: &str) -> Result<u64, String> {
         "gbit" => 125_000_000.0,
         "kb" => 1_000.0,
         "mb" => 1_000_000.0,
+        "gb" => 1e9,
         "kib" => 1_024.0,
         "mib" => 1_048_576.0,
         _ => 0.0,
@@ -368,6 +408,10 @@ mod tests {
             ("run --log loud", "--log"),
             ("run --jail maybe", "--jail"),
             ("run --max-upload 3", "--max-upload"),
+            ("status --content x", "--content"),
+            ("run --json", "--json"),
+            ("run --policy", "--policy"),
+            ("check --exec true", "--exec"),
             ("run --address 127.0.0.2 --interface eth0", "--interface"),
             ("explain XYZ", "MD5"),
             ("clock-guard", "--exec"),

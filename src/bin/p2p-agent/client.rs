@@ -1,4 +1,4 @@
-//! `status`, `explain` and `clock-guard`: one question to the running agent over its local API.
+//! `status`, `explain` and their like, and `clock-guard`: one question to the running agent over its local API.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -18,12 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub fn ask(socket: &Path, target: &str, json: bool) -> Result<String, Failure> {
     let nobody = |error: std::io::Error| {
         let socket = socket.display();
-        Failure::new(
-            exit::UNAVAILABLE,
-            format!(
+        let sentence = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => format!(
+                "this user may not ask the agent at {socket}: use sudo, or add the user to the group that the socket belongs to (p2p)."
+            ),
+            _ => format!(
                 "no agent answers at {socket} ({error}); start one with p2p-agent run, or name its socket with --socket."
             ),
-        )
+        };
+        Failure::new(exit::UNAVAILABLE, sentence)
     };
     let accept = if json { "application/json" } else { "text/plain" };
     let mut answer = Vec::new();

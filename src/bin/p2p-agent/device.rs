@@ -13,13 +13,14 @@ use smol::LocalExecutor;
 
 use crate::ask::{Line, Pool};
 use crate::clock;
+use crate::history::{History, Source};
 use crate::net::Mode;
 use crate::net::interfaces::Interfaces;
 use crate::net::outgoing::Outgoing;
 use crate::pace::Pace;
 use crate::store::Signal;
 use crate::store::{Kind, Store};
-use crate::tally::Tally;
+use crate::tally::{Tally, add};
 
 /// Room for one record with its header.
 pub type RecordBuffer = Box<[u8]>;
@@ -42,6 +43,8 @@ pub struct Device {
     pub domain_keys: heapless::Vec<DomainKey, DOMAIN_KEYS>,
     /// Counters.
     pub tally: Tally,
+    /// What became of single contents.
+    pub history: History,
     /// Raised when the mind may have something new to say.
     pub stirred: Signal,
     /// Raised when the mind's next deadline may be nearer than it was.
@@ -52,6 +55,8 @@ pub struct Device {
     pub switched: Signal,
     /// Whether P2P is on.
     pub enabled: Cell<bool>,
+    /// Why it is off, in half a sentence.
+    pub off_because: RefCell<String>,
     /// Sockets for connections to peers.
     pub outgoing: Rc<Outgoing>,
     /// Kept-alive connections to peers.
@@ -106,11 +111,13 @@ impl Device {
             port: parts.port,
             domain_keys: parts.domain_keys,
             tally: Tally::default(),
+            history: History::default(),
             stirred: Signal::default(),
             due: Signal::default(),
             displaced: Signal::default(),
             switched: Signal::default(),
             enabled: Cell::new(false),
+            off_because: RefCell::new("it has not begun yet".into()),
             pool: Pool::default(),
             upload_pace: Pace::new(parts.max_upload),
             wanted: RefCell::default(),
@@ -161,11 +168,29 @@ impl Device {
         self.store.state(md5) == Some(Kind::Complete)
     }
 
+    /// The local client got `bytes` of a content.
+    pub fn handle_bytes(&self, id: PublicId, source: Source, bytes: u64) {
+        let sum = match source {
+            Source::Peers => &self.tally.from_peers,
+            Source::Disk => &self.tally.from_disk,
+            Source::Internet => &self.tally.from_internet,
+        };
+        add(sum, bytes);
+        self.history.handle_bytes(id, source, bytes);
+    }
+
+    /// The local client has all of a content, without the internet at the end of it.
+    pub fn handle_complete(&self, id: PublicId) {
+        add(&self.tally.completed, 1);
+        self.history.handle_complete(id);
+    }
+
     /// Remembers the name behind an id as long as the mind knows the id.
     pub fn remember(&self, id: PublicId, md5: ContentMd5) {
-        if let Some(other) = self.other_keys(&md5).map(|keys| keys.id()) {
+        if let Some(keys) = self.other_keys(&md5) {
+            let other = keys.id();
             if let Some(want) = self.agent.borrow_mut().want_mut(id) {
-                want.handle_other_id(other);
+                want.handle_other_keys(keys);
             }
             let agent = self.agent.borrow();
             let mut names = self.other_names.borrow_mut();

@@ -20,6 +20,7 @@ use crate::api::asked::ContentRequest as Request;
 use crate::api::response::{Body, Problem};
 use crate::clock;
 use crate::device::{Device, Lent};
+use crate::history::Source;
 use crate::store::Opened;
 use crate::stream::Watchdog;
 use crate::tally::add;
@@ -78,7 +79,7 @@ impl Reader {
         loop {
             let seen = device.store.growth();
             let extent = self.file.available().map_err(|gone| {
-                warn!("a file changed while it was served: {gone}");
+                warn!("{}: the file changed while it was served: {gone}", self.id.short());
                 "the file changed"
             })?;
             let total = if extent.complete { Some(extent.available) } else { self.size(device) };
@@ -91,7 +92,7 @@ impl Reader {
                 let length = usize::try_from(ready).unwrap_or(room).min(room);
                 let data = buffer.get_mut(RECORD_HEADER..RECORD_HEADER + length).ok_or("no buffer")?;
                 let count = self.file.read_at(self.offset, data).await.map_err(|error| {
-                    warn!("a file cannot be read: {error}");
+                    warn!("{}: the file cannot be read: {error}", self.id.short());
                     "the file cannot be read"
                 })?;
                 if count == 0 {
@@ -176,16 +177,19 @@ pub async fn respond(
         if let Some(running) = &mut hash {
             running.update(data);
             if last && hash.take().is_some_and(|hash| hash.finalize()[..] != request.md5.as_bytes()[..]) {
-                warn!("a file in the content directory is not what its name promises");
+                warn!(
+                    "{}: the file in the content directory does not match its MD5; it is not offered until it changes",
+                    reader.id.short()
+                );
                 add(&device.tally.corrupt_contents, 1);
                 reader.refuse(device);
                 return Err(None);
             }
         }
         body.write(stream, data).await.map_err(|_| None)?;
-        add(&device.tally.from_disk, length as u64);
+        device.handle_bytes(reader.id, Source::Disk, length as u64);
         if last {
-            add(&device.tally.completed, 1);
+            device.handle_complete(reader.id);
             return body.finish(stream).await.map_err(|_| None);
         }
         // A file in the page cache and a fast client never make this task wait; the others get their turn all the same.

@@ -1,8 +1,8 @@
-//! Log lines on standard error, where init scripts and journals pick them up: `LEVEL message`, with a budget, so that no peer can fill
+//! Log lines on standard error, where init scripts and journals pick them up: `LEVEL message`, or `<priority>message` for the journal, with a budget, so that no peer can fill
 //! a log partition by misbehaving.
 
 use std::io::Write as _;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -45,12 +45,14 @@ impl Budget {
 
 struct StderrLog {
     budget: Mutex<Option<Budget>>,
+    to_journal: OnceLock<bool>,
 }
 
-static LOG: StderrLog = StderrLog { budget: Mutex::new(None) };
+static LOG: StderrLog = StderrLog { budget: Mutex::new(None), to_journal: OnceLock::new() };
 
 /// Starts logging at `level`. The level `off` is silent.
 pub fn start(level: LevelFilter) {
+    LOG.to_journal.get_or_init(is_journal);
     // Fails only when called twice; the first level then stays.
     if log::set_logger(&LOG).is_ok() {
         log::set_max_level(level);
@@ -68,15 +70,17 @@ impl Log for StderrLog {
             return;
         }
         let mut line = heapless::String::<512>::new();
+        let level = Prefix(record.level(), self.to_journal.get() == Some(&true));
         // A longer line is cut, not lost.
-        let _ = std::fmt::write(&mut Cut(&mut line), format_args!("{:5} {}", record.level(), record.args()));
+        let _ = std::fmt::write(&mut Cut(&mut line), format_args!("{level}{}", record.args()));
         let Ok(mut guard) = self.budget.lock() else { return };
         let now = Instant::now();
         let budget = guard.get_or_insert_with(|| Budget::new(now));
         let mut stderr = std::io::stderr().lock();
         let dropped = budget.turn(now);
         if dropped > 0 {
-            let _ = writeln!(stderr, "WARN  {dropped} log lines dropped: more than the budget of one second");
+            let warning = Prefix(Level::Warn, self.to_journal.get() == Some(&true));
+            let _ = writeln!(stderr, "{warning}{dropped} log lines dropped: more than the budget of one second");
         }
         // With its line end.
         if budget.take(record.level(), line.len() + 1) {
@@ -86,6 +90,28 @@ impl Log for StderrLog {
     }
 
     fn flush(&self) {}
+}
+
+/// Whether standard error is the journal's, systemd.exec(5): what a program started from a shell inherits in JOURNAL_STREAM is about
+/// another one.
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    nix::sys::stat::fstat(std::io::stderr()).is_ok_and(|found| stream == format!("{}:{}", found.st_dev, found.st_ino))
+}
+
+/// How a line begins: for people, or for the journal (sd-daemon(3)), which shows it by its priority.
+struct Prefix(Level, bool);
+
+impl std::fmt::Display for Prefix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let priority = match self.0 {
+            Level::Error => 3,
+            Level::Warn => 4,
+            Level::Info => 6,
+            Level::Debug | Level::Trace => 7,
+        };
+        if self.1 { write!(f, "<{priority}>") } else { write!(f, "{:5} ", self.0) }
+    }
 }
 
 /// Writes as much as fits.
@@ -108,6 +134,12 @@ impl std::fmt::Write for Cut<'_> {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_line_for_the_journal_begins_with_its_priority() {
+        assert_eq!(format!("{}x", Prefix(Level::Warn, true)), "<4>x");
+        assert_eq!(format!("{}x", Prefix(Level::Info, false)), "INFO  x");
+    }
 
     #[test]
     fn chatter_leaves_half_of_the_log_to_warnings_and_a_new_second_is_a_new_budget() {

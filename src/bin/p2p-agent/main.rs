@@ -11,6 +11,7 @@ mod disk;
 mod guard;
 mod guests;
 mod heap;
+mod history;
 mod jail;
 mod logger;
 mod net;

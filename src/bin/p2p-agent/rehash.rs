@@ -32,9 +32,11 @@ async fn rehash(device: &Device, id: PublicId) {
         Some(false) => {
             add(&device.tally.corrupt_contents, 1);
             device.store.refuse(&file);
+            // The MD5 is what lets a device take part: it stays out of the log.
             warn!(
-                "the file {md5} of the content directory (or the one that MD5SUMS lists so) is not what its name says: it is not offered \
-                 any more until it changes"
+                "{}: the file in the content directory (or the one that MD5SUMS lists so) does not match its MD5; it is not offered \
+                 until it changes",
+                id.short()
             );
         }
         None => debug!("a file that was blamed changed or could not be read"),

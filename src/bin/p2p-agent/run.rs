@@ -8,6 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use async_io::{Async, Timer};
+use log::info;
 use nix::unistd::User;
 use p2p_agent::agent::{Agent, Held};
 use p2p_agent::content::{ContentMd5, PublicId};
@@ -63,7 +64,9 @@ fn read_domain_keys(path: &Path) -> Result<heapless::Vec<DomainKey, DOMAIN_KEYS>
     DomainKey::parse_file(&file).map_err(|error| {
         Failure::new(
             exit::DATA,
-            format!("the domain key {name} is wrong: {error}; make one with `openssl rand -hex 32 > {name}`."),
+            format!(
+                "the domain key {name} is wrong: {error}; it takes one line as `openssl rand -hex 32` makes it, or two."
+            ),
         )
     })
 }
@@ -75,6 +78,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let notifier = Notifier::from_environment();
     let setup = Setup::new(options)?;
     let user = process::user_to_become(&options.user)?;
+    info!("p2p-agent {} with {}", env!("CARGO_PKG_VERSION"), options.content.display());
     let os_version = options.os_version.clone().unwrap_or_else(process::os_version);
     // As it fits into a probe, so that every place shows the same.
     let os_version = p2p_agent::wire::os_version(&os_version).as_str().to_owned();
@@ -161,7 +165,7 @@ async fn worn_out(device: &Device, places: &Places, by_landlock: bool) -> Result
             return Err(Failure::new(
                 exit::AGAIN,
                 format!(
-                    "{content} or {config} has come, or is another directory than at the start; start again to see it."
+                    "{content} or {config} was created or replaced while the agent was running; restart it to use it."
                 ),
             ));
         }
@@ -222,8 +226,8 @@ async fn watch_fetches(device: Rc<Device>) {
         let seen = device.due.generation();
         let fetching: heapless::Vec<_, { p2p_agent::limits::WANTS }> = {
             let agent = device.agent.borrow();
-            let is_fetching = |id| agent.want(id).is_some_and(p2p_agent::want::Want::is_fetching);
-            device.wanted.borrow().iter().filter(|(id, _)| is_fetching(*id)).copied().collect()
+            let is_watched = |id| agent.want(id).is_some_and(p2p_agent::want::Want::is_watched);
+            device.wanted.borrow().iter().filter(|(id, _)| is_watched(*id)).copied().collect()
         };
         if fetching.is_empty() {
             device.due.past(seen).await;

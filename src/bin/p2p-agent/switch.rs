@@ -61,6 +61,7 @@ pub async fn network(
         if let Some(why) = switch.off() {
             info!("P2P is off: {why}");
             notifier.ready(&format!("P2P is off: {why}"));
+            device.off_because.replace(why);
         }
         while switch.off().is_some() {
             Timer::after(SWITCH_CHECK).await;
@@ -87,6 +88,7 @@ pub async fn network(
             Err(error) if first => return Err(Failure::new(exit::UNAVAILABLE, format!("{error}."))),
             Err(error) => {
                 error!("P2P cannot come back: {error}; trying again");
+                device.off_because.replace(error.to_string());
                 Timer::after(INTERFACE_CHECK).await;
             }
         }

@@ -3,9 +3,11 @@
 //! Nothing that the agent does can make a fetch fail: no answer, a strange answer and a dead agent all mean "internet".
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 use p2p_agent::content::ContentMd5;
 use p2p_agent::http::{ContentRange, Response};
 use p2p_agent::limits::SURVEY_IDS;
@@ -69,6 +71,11 @@ pub struct Report {
     pub internet_bytes: u64,
     /// Size of the whole content, when known.
     pub size: Option<u64>,
+}
+
+/// The agent's socket is there, and this user may not use it: what a person has to mend, for it would cost the site a download each time.
+pub fn is_forbidden(socket: &Path) -> bool {
+    access(socket, AccessFlags::W_OK) == Err(Errno::EACCES)
 }
 
 impl Agent {

@@ -22,7 +22,7 @@ pub fn check(directory: &Path) -> Result<(), Failure> {
     let directory = directory.display();
     Err(Failure::new(
         Kind::CannotCreate,
-        format!("{directory} is not a directory: create it, or say another --content"),
+        format!("{directory} is not a directory: create it, or choose another directory with --content"),
     ))
 }
 

@@ -208,7 +208,7 @@ impl<'a> Fetch<'a> {
         Failure::new(
             Kind::Unreachable,
             format!(
-                "{url} cannot be had: {why}; not from peers either: {peers}. {there} bytes are kept, start again to continue"
+                "cannot download {url}: {why}; no peer could supply it either ({peers}). {there} bytes are kept, start again to continue"
             ),
         )
     }

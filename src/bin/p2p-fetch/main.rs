@@ -59,6 +59,13 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Failure> {
     directory::check(&options.content).inspect_err(say)?;
     directory::clean_up(&options.content, options.keep_parts, &options.wanted);
+    if agent::is_forbidden(&options.socket) {
+        eprintln!(
+            "p2p-fetch: this user may not ask the agent at {}, so everything comes from the internet: use sudo, or add the user to the \
+             group that the socket belongs to (p2p)",
+            options.socket.display()
+        );
+    }
     let screen = Screen::new(options.quiet);
     let queue = Mutex::new(options.wanted.iter().enumerate());
     let first_failure = Mutex::new(None);

@@ -60,14 +60,14 @@ pub struct Wanted {
 const HELP: &str = "\
 Gets a file from the other devices of this site, and from the internet what they do not have.
 
-Usage: p2p-fetch [OPTIONS] --content DIR MD5 URL
-       p2p-fetch [OPTIONS] --content DIR --list FILE
+Usage: p2p-fetch [OPTIONS] MD5 URL
+       p2p-fetch [OPTIONS] --list FILE
 
 The file is written to DIR/MD5.part, resumed from there if it is interrupted, and renamed to DIR/MD5 only when its MD5
 is right. A file that is already there is not fetched again.
 
 Example: fetch a video; the agent (p2p-agent run) of this device finds out who has it
-  p2p-fetch --content /data/content 9e107d9d372bb6826bd81d3542a419d6 https://cdn.example.com/spring.mp4
+  p2p-fetch 9e107d9d372bb6826bd81d3542a419d6 https://cdn.example.com/spring.mp4
 
 What to get:
   MD5 URL               32 hex digits, and an https:// or http:// address
@@ -77,7 +77,7 @@ What to get:
                         the list change places, so that the devices of a site fetch different files
 
 Where to:
-      --content DIR     content directory, the same that the agent reads
+      --content DIR     content directory, the same that the agent reads (default: /var/lib/p2p/content)
       --keep-parts-days N   remove other .part files that are older than this (default: 30)
 
 How:
@@ -101,11 +101,11 @@ it continues where it stopped.
 /// Reads the command line, with the program's name in front.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Failure> {
     let mut parser = Parser::from_iter(arguments);
-    let (mut content, mut list, mut free) = (None, None, Vec::new());
+    let (mut list, mut free) = (None, Vec::new());
     let (mut sha256, mut size) = (None, None);
     let mut options = Options {
         socket: PathBuf::from("/run/p2p-agent/agent.sock"),
-        content: PathBuf::new(),
+        content: PathBuf::from("/var/lib/p2p/content"),
         roots: RootCerts::WebPki,
         jobs: JOBS,
         retries: RETRIES,
@@ -123,7 +123,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
             Short('q') | Long("quiet") => options.quiet = true,
             Long("json") => options.json = true,
             Long("socket") => options.socket = parser.value().map_err(wrong)?.into(),
-            Long("content") => content = Some(PathBuf::from(parser.value().map_err(wrong)?)),
+            Long("content") => options.content = parser.value().map_err(wrong)?.into(),
             Long("list") => list = Some(PathBuf::from(parser.value().map_err(wrong)?)),
             Long("ca") => options.roots = read_roots(&PathBuf::from(parser.value().map_err(wrong)?))?,
             Long("sha256") => sha256 = Some(read_sha256(&text(&mut parser)?)?),
@@ -143,7 +143,6 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
             other => return Err(wrong(other.unexpected())),
         }
     }
-    options.content = content.ok_or_else(|| usage("--content DIR is missing: where shall the file go?"))?;
     options.wanted = match (list, free.as_slice()) {
         (None, [md5, url]) => vec![Wanted { sha256, size, ..wanted(md5, url)? }],
         (Some(path), []) if sha256.is_none() && size.is_none() => read_list(&path)?,
@@ -158,7 +157,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
 fn wanted(md5: &str, url: &str) -> Result<Wanted, Failure> {
     let md5 = hex::parse_any_case(md5.as_bytes())
         .map(ContentMd5)
-        .ok_or_else(|| usage(format!("{md5:?} is not an MD5: 32 hex digits are")))?;
+        .ok_or_else(|| usage(format!("{md5:?} is not an MD5; expected 32 hexadecimal digits")))?;
     let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     if !matches!(scheme.as_deref(), Some("http" | "https")) {
         return Err(usage(format!("{url:?} is neither an https:// nor an http:// address")));
@@ -214,7 +213,8 @@ fn read_roots(path: &Path) -> Result<RootCerts, Failure> {
 }
 
 fn read_sha256(text: &str) -> Result<[u8; 32], Failure> {
-    hex::parse_any_case(text.as_bytes()).ok_or_else(|| usage(format!("{text:?} is not a SHA-256: 64 hex digits are")))
+    hex::parse_any_case(text.as_bytes())
+        .ok_or_else(|| usage(format!("{text:?} is not a SHA-256; expected 64 hexadecimal digits")))
 }
 
 fn text(parser: &mut Parser) -> Result<String, Failure> {

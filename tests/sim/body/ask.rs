@@ -90,7 +90,8 @@ impl World {
         let find = |id: &PublicId| {
             let at = contents.iter().position(|content| content.keys.id() == *id)?;
             let known = held[at] != Held::Nothing || wants.contains(id);
-            known.then(|| (contents[at].keys.clone(), held[at]))
+            let held = held[at];
+            known.then(|| (contents[at].keys.clone(), move || held))
         };
         let addresses = (address(from), device.address);
         let Some(told) = device.agent.handle_survey(now, ETH, addresses, &survey, find) else { return };

@@ -8,8 +8,6 @@ use crate::event::Event;
 use crate::node::{Client, Relay, Us};
 use crate::world::{MS, S, World, address};
 
-/// From the advice to the first byte: name, connection, TLS.
-const INTERNET_DELAY: (Us, Us) = (60 * MS, 160 * MS);
 /// From `p2p-fetch`'s limits.
 const REPORT_INTERVAL: Us = 500 * MS;
 const BREATH: Us = 50 * MS;
@@ -81,7 +79,8 @@ impl World {
     pub fn download(&mut self, node: usize, content: usize) {
         let part = self.nodes[node].files[content].part;
         self.note(node, "downloads", content as u64, part);
-        let begins_at = self.now + self.dice.between(INTERNET_DELAY.0, INTERNET_DELAY.1);
+        let (least, most) = self.site.origin;
+        let begins_at = self.now + self.dice.between(least, most);
         let file = &mut self.nodes[node].files[content];
         file.client = Client::Downloading;
         file.client_serial += 1;

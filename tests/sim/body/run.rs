@@ -147,7 +147,7 @@ impl World {
             let id = self.contents[content].keys.id();
             let held = self.held(node, content);
             let Some(want) = self.nodes[node].agent.want_mut(id) else { continue };
-            if !want.is_fetching() {
+            if !want.is_watched() {
                 continue;
             }
             any = true;

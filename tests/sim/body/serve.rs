@@ -47,7 +47,7 @@ impl World {
                     }
                 }
                 Admission::NotAhead => Taken::NotAhead,
-                Admission::Full { .. } => Taken::Busy,
+                Admission::Full => Taken::Busy,
             }
         };
         let delay = self.message_delay(to, from, DATA_TIMEOUT);

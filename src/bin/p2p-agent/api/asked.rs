@@ -42,6 +42,8 @@ pub enum Look {
     Peers,
     /// The own clock against theirs.
     Clock,
+    /// What became of the contents of late.
+    Recent,
     /// Counters for a collector.
     Metrics,
     /// One content.
@@ -106,6 +108,7 @@ pub fn read(head: &Request<'_>) -> Result<Asked, Fault> {
         "/v1/status" => look(Look::Status),
         "/v1/peers" => look(Look::Peers),
         "/v1/clock" => look(Look::Clock),
+        "/v1/recent" => look(Look::Recent),
         "/metrics" => look(Look::Metrics),
         _ => Err(Fault::NoSuchPath),
     }

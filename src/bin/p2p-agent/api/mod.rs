@@ -4,10 +4,11 @@
 //! GET  /v1/content/{md5}[?size=N&verify=client]   the content, or 404 with an advice
 //! POST /v1/report                                 what the client took from the internet
 //! POST /v1/wanted                                 what it will want: neighbours are asked about all of it at once
-//! GET  /v1/status /v1/peers /v1/clock /v1/explain/{md5} /metrics
+//! GET  /v1/status /v1/recent /v1/peers /v1/clock /v1/explain/{md5} /metrics
 //! ```
 
 pub mod asked;
+mod metrics;
 mod report;
 pub mod response;
 mod status;

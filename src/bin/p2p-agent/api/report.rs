@@ -12,6 +12,7 @@ use super::response::{Problem, answer};
 use crate::ask;
 use crate::clock;
 use crate::device::Device;
+use crate::history::Source;
 use crate::stream::{HeadInbox, Watchdog};
 use crate::tally::add;
 
@@ -23,9 +24,9 @@ const WANTED: &str = "What will be wanted is a form: content=<md5>&content=<md5>
 /// Reads the form and answers with `P2P-Advice: continue` or `follow`.
 fn take_in(device: &Device, report: &str) -> Result<&'static str, Problem> {
     let report = asked::report(report).ok_or(Problem::Bad(FORM))?;
-    add(&device.tally.from_internet, report.internet);
     let keys = device.keys(&report.md5);
     let id = keys.id();
+    device.handle_bytes(id, Source::Internet, report.internet);
     let now = clock::now();
     let goes_on = match report.event {
         Event::Fetching if device.enabled.get() => {
@@ -37,6 +38,9 @@ fn take_in(device: &Device, report: &str) -> Result<&'static str, Problem> {
         Event::Fetched | Event::GoneWrong => {
             if let Some(want) = device.agent.borrow_mut().want_mut(id) {
                 want.handle_release(now);
+            }
+            if report.event == Event::Fetched {
+                device.history.handle_complete(id);
             }
             true
         }

@@ -60,7 +60,7 @@ impl Problem {
                  put them there or add ?verify=client and check the MD5 yourself."
             }
             Self::NoSuchPath => {
-                "There are /v1/content/<md5>, /v1/wanted, /v1/report, /v1/status, /v1/peers, /v1/clock, /v1/explain/<md5> and /metrics."
+                "There are /v1/content/<md5>, /v1/wanted, /v1/report, /v1/status, /v1/recent, /v1/peers, /v1/clock, /v1/explain/<md5> and /metrics."
             }
             Self::Method(allowed) => match *allowed {
                 "POST" => "This takes POST.",

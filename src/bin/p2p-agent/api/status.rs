@@ -1,4 +1,4 @@
-//! What the device tells about itself: JSON for programs, text for people, OpenMetrics for collectors.
+//! What the device tells about itself: JSON for programs, text for people.
 
 use std::fmt::Write as _;
 use std::os::unix::net::UnixStream;
@@ -6,17 +6,18 @@ use std::rc::Rc;
 
 use async_io::Async;
 use p2p_agent::agent::Held;
-use p2p_agent::content::ContentMd5;
-use p2p_agent::discovery::Dropped;
-use p2p_agent::limits::SLOTS;
-use p2p_agent::want::Want;
+use p2p_agent::content::{ContentMd5, PublicId};
+use p2p_agent::limits::{INTERFACES, SLOTS};
+use p2p_agent::want::{Reason, Want};
 use serde::Serialize;
 
 use super::asked::Look;
+use super::metrics::metrics;
 use super::response::{Problem, answer as respond};
 use crate::clock;
 use crate::device::Device;
 use crate::heap;
+use crate::history::{Entry, Source};
 
 /// Answers with what is asked for.
 pub async fn answer(
@@ -28,9 +29,11 @@ pub async fn answer(
     let (content_type, body) = match look {
         Look::Metrics => ("application/openmetrics-text; version=1.0.0; charset=utf-8", metrics(device)),
         Look::Status if json => ("application/json", to_json(&Status::of(device))),
-        Look::Status => ("text/plain", Status::of(device).text()),
+        Look::Status => ("text/plain", Status::of(device).text(device)),
         Look::Peers => ("application/json", peers(device)),
         Look::Clock => ("application/json", to_json(&Clock::of(device))),
+        Look::Recent if json => ("application/json", list(device.history.latest().iter().map(Recent::of))),
+        Look::Recent => ("text/plain", recent(device)),
         Look::Explain(md5) if json => ("application/json", to_json(&Explanation::of(device, &md5))),
         Look::Explain(md5) => ("text/plain", Explanation::of(device, &md5).text()),
     };
@@ -43,9 +46,10 @@ pub async fn answer(
 struct Status<'a> {
     version: &'a str,
     enabled: bool,
+    disabled_because: Option<heapless::String<256>>,
     uptime_seconds: u64,
     os_version: &'a str,
-    interfaces: heapless::Vec<heapless::String<36>, 8>,
+    interfaces: heapless::Vec<heapless::String<36>, INTERFACES>,
     peers: usize,
     contents: usize,
     content_directory_present: bool,
@@ -71,9 +75,10 @@ impl<'a> Status<'a> {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             enabled: device.enabled.get(),
+            disabled_because: (!device.enabled.get()).then(|| device.off_because.borrow().chars().take(64).collect()),
             uptime_seconds: clock::now().since(device.started_at).as_secs(),
             os_version: &device.os_version,
-            interfaces: device.interfaces.borrow().iter().map(name).take(8).collect(),
+            interfaces: device.interfaces.borrow().iter().map(name).take(INTERFACES).collect(),
             peers: agent.discovery.peers().routable().count(),
             contents: stats.contents,
             content_directory_present: stats.present,
@@ -87,9 +92,9 @@ impl<'a> Status<'a> {
         }
     }
 
-    fn text(&self) -> String {
+    fn text(&self, device: &Device) -> String {
         let mut text = String::new();
-        let state = if self.enabled { "on" } else { "off (the file no-p2p is there)" };
+        let state = self.disabled_because.as_ref().map_or("on".into(), |why| format!("off, because {why}"));
         let links: Vec<&str> = self.interfaces.iter().map(|link| link.as_str()).collect();
         let links = if links.is_empty() { "none".to_owned() } else { links.join(", ") };
         let _ = writeln!(text, "p2p-agent {}: P2P is {state}, up for {} s", self.version, self.uptime_seconds);
@@ -100,9 +105,73 @@ impl<'a> Status<'a> {
         let _ = writeln!(text, "transfers  {} of {}", self.transfers_active, self.transfers_max);
         let _ = writeln!(text, "from peers {} bytes", self.bytes_from_peers);
         let _ = writeln!(text, "to peers   {} bytes", self.bytes_to_peers);
-        let _ = writeln!(text, "internet   {} bytes", self.bytes_from_internet);
+        let _ = writeln!(text, "internet   {} bytes{}", self.bytes_from_internet, advice(device));
         text
     }
+}
+
+/// How often the client was sent to the internet, and why: for people; the counters are in the metrics.
+fn advice(device: &Device) -> String {
+    let mut times = 0;
+    let mut why = String::new();
+    for (reason, count) in device.tally.reasons().filter(|(_, count)| *count > 0) {
+        let _ = write!(why, "{}{reason} {count}", if times > 0 { ", " } else { "" });
+        times += count;
+    }
+    if times == 0 { why } else { format!("; sent there {times} times: {why}") }
+}
+
+#[derive(Serialize)]
+struct Recent {
+    public_id: heapless::String<32>,
+    seconds_ago: u64,
+    complete: bool,
+    bytes_from_peers: u64,
+    bytes_from_internet: u64,
+    bytes_from_disk: u64,
+    last_reason: Option<&'static str>,
+}
+
+impl Recent {
+    fn of(entry: &Entry) -> Self {
+        Self {
+            public_id: digits(entry.id),
+            seconds_ago: clock::now().since(entry.at).as_secs(),
+            complete: entry.complete,
+            bytes_from_peers: entry.bytes(Source::Peers),
+            bytes_from_internet: entry.bytes(Source::Internet),
+            bytes_from_disk: entry.bytes(Source::Disk),
+            last_reason: entry.reason.map(Reason::as_str),
+        }
+    }
+}
+
+fn digits(id: PublicId) -> heapless::String<32> {
+    let mut text = heapless::String::new();
+    // 32 digits fit.
+    let _ = write!(text, "{id}");
+    text
+}
+
+fn recent(device: &Device) -> String {
+    let mut text = String::from(
+        "id        ago s        complete  peers bytes  internet bytes  disk bytes  last sent to the internet\n",
+    );
+    for entry in device.history.latest() {
+        let line = Recent::of(&entry);
+        let _ = writeln!(
+            text,
+            "{}  {:<11}  {:<8}  {:<11}  {:<14}  {:<10}  {}",
+            entry.id.short(),
+            line.seconds_ago,
+            if line.complete { "yes" } else { "no" },
+            line.bytes_from_peers,
+            line.bytes_from_internet,
+            line.bytes_from_disk,
+            line.last_reason.unwrap_or("never"),
+        );
+    }
+    text
 }
 
 #[derive(Serialize)]
@@ -120,12 +189,11 @@ struct PeerLine<'a> {
 fn peers(device: &Device) -> String {
     let now = clock::now();
     let agent = device.agent.borrow();
-    let mut text = String::from("[");
-    for peer in agent.discovery.peers().routable() {
+    list(agent.discovery.peers().routable().map(|peer| {
         let mut address = heapless::String::new();
         // An IPv4 address has at most 15 characters.
         let _ = write!(address, "{}", peer.addr);
-        let line = PeerLine {
+        PeerLine {
             address,
             interface: peer.interface.0,
             os_version: &peer.os,
@@ -134,9 +202,16 @@ fn peers(device: &Device) -> String {
             delay_us: peer.delay().map(|delay| u64::try_from(delay.as_micros()).unwrap_or(u64::MAX)),
             offset_us: peer.estimate(now).map(|estimate| estimate.offset_ns / 1_000),
             last_heard_ms: u64::try_from(now.since(peer.last_heard).as_millis()).unwrap_or(u64::MAX),
-        };
+        }
+    }))
+}
+
+/// A JSON array with an item in a line.
+fn list(items: impl Iterator<Item = impl Serialize>) -> String {
+    let mut text = String::from("[");
+    for item in items {
         text.push_str(if text.len() > 1 { ",\n " } else { "" });
-        text.push_str(to_json(&line).trim_end());
+        text.push_str(to_json(&item).trim_end());
     }
     text.push_str("]\n");
     text
@@ -172,6 +247,9 @@ struct Explanation {
     size: Option<u64>,
     last_reason: Option<&'static str>,
     sentence: &'static str,
+    bytes_from_peers: u64,
+    bytes_from_internet: u64,
+    bytes_from_disk: u64,
     readers: usize,
     peers: usize,
 }
@@ -182,23 +260,25 @@ impl Explanation {
         let held = device.held(md5);
         let agent = device.agent.borrow();
         let standing = agent.standing(clock::now(), id, held);
-        let reason = agent.reason(id);
+        let lately = device.history.find(id);
+        let bytes = |source| lately.map_or(0, |entry| entry.bytes(source));
+        let reason = lately.and_then(|entry| entry.reason);
         let sentence = match (held, reason) {
             (Held::Complete(_), _) => "It is here, complete.",
             (_, Some(reason)) => reason.sentence(),
             _ if agent.want(id).is_some_and(Want::is_live) => "It is being transferred.",
             _ => "Nobody here asked for it lately.",
         };
-        let mut public_id = heapless::String::new();
-        // 32 digits fit.
-        let _ = write!(public_id, "{id}");
         Self {
-            public_id,
+            public_id: digits(id),
             state: standing.state.as_str(),
             available: standing.available,
             size: standing.size,
-            last_reason: reason.map(p2p_agent::want::Reason::as_str),
+            last_reason: reason.map(Reason::as_str),
             sentence,
+            bytes_from_peers: bytes(Source::Peers),
+            bytes_from_internet: bytes(Source::Internet),
+            bytes_from_disk: bytes(Source::Disk),
             readers: agent.slots.readers(id),
             peers: agent.discovery.peers().routable().count(),
         }
@@ -207,10 +287,21 @@ impl Explanation {
     fn text(&self) -> String {
         let size = self.size.map_or("unknown size".into(), |size| format!("{size} bytes"));
         let (state, have, peers, readers) = (self.state, self.available, self.peers, self.readers);
-        format!(
-            "{}\n{state}: {have} of {size} here; {peers} peers known; {readers} peers read it from here\n",
+        let id = self.public_id.get(..8).unwrap_or_default();
+        let mut text = format!(
+            "{}\n{state}: {have} of {size} here; {peers} peers known; {readers} peers read it from here\nits id in the log is {id}\n",
             self.sentence
-        )
+        );
+        let got = (self.bytes_from_peers, self.bytes_from_internet, self.bytes_from_disk);
+        if got != (0, 0, 0) || self.last_reason.is_some() {
+            let (peers, internet, disk) = got;
+            let why = self.last_reason.map_or(String::new(), |reason| format!("; last sent to the internet: {reason}"));
+            let _ = writeln!(
+                text,
+                "lately {peers} bytes from peers, {internet} from the internet, {disk} from this device{why}"
+            );
+        }
+        text
     }
 }
 
@@ -221,107 +312,4 @@ fn to_json(value: &impl Serialize) -> String {
     line.truncate(length);
     line.push(b'\n');
     String::from_utf8(line).unwrap_or_default()
-}
-
-fn metrics(device: &Device) -> String {
-    let mut text = String::with_capacity(4_096);
-    let mut metric = |name: &str, kind: &str, help: &str, values: &[(&str, u64)]| {
-        let suffix = if kind == "counter" { "_total" } else { "" };
-        let _ = writeln!(text, "# TYPE p2p_{name} {kind}\n# HELP p2p_{name} {help}");
-        for (label, value) in values {
-            let _ = writeln!(text, "p2p_{name}{suffix}{label} {value}");
-        }
-    };
-    let tally = &device.tally;
-    let agent = device.agent.borrow();
-    let discovery = agent.discovery.counters();
-    let stats = device.store.stats();
-    metric("enabled", "gauge", "1 while P2P is on.", &[("", u64::from(device.enabled.get()))]);
-    metric(
-        "bytes",
-        "counter",
-        "Plaintext bytes of content.",
-        &[
-            ("{from=\"peers\"}", tally.from_peers.get()),
-            ("{from=\"internet\"}", tally.from_internet.get()),
-            ("{from=\"disk\"}", tally.from_disk.get()),
-            ("{to=\"peers\"}", tally.to_peers.get()),
-        ],
-    );
-    let labels: Vec<_> = tally.reasons().map(|(reason, count)| (format!("{{reason=\"{reason}\"}}"), count)).collect();
-    let labels: Vec<_> = labels.iter().map(|(label, count)| (label.as_str(), *count)).collect();
-    metric("fetch_advice", "counter", "Times the local client was sent to the internet.", &labels);
-    metric("completed", "counter", "Local requests completed without the internet.", &[("", tally.completed.get())]);
-    metric("peers", "gauge", "Peers that can be asked.", &[("", agent.discovery.peers().routable().count() as u64)]);
-    metric("contents", "gauge", "Contents offered.", &[("", stats.contents as u64)]);
-    metric("transfers_active", "gauge", "Transfers to peers under way.", &[("", agent.slots.active().into())]);
-    metric(
-        "transfers",
-        "counter",
-        "Transfers to peers.",
-        &[
-            ("{result=\"started\"}", tally.transfers_served.get()),
-            ("{result=\"refused\"}", tally.transfers_refused.get()),
-        ],
-    );
-    metric(
-        "queries",
-        "counter",
-        "Queries of peers and to peers.",
-        &[
-            ("{kind=\"answered\"}", tally.queries_answered.get()),
-            ("{kind=\"refused\"}", tally.queries_refused.get()),
-            ("{kind=\"asked\"}", tally.queries_asked.get()),
-        ],
-    );
-    metric(
-        "corrupt",
-        "counter",
-        "Records and contents dropped because they were altered.",
-        &[("{what=\"record\"}", tally.corrupt_records.get()), ("{what=\"content\"}", tally.corrupt_contents.get())],
-    );
-    metric(
-        "peers_left",
-        "counter",
-        "Times that a peer was left alone for all contents because it had failed with several.",
-        &[("", tally.peers_left.get())],
-    );
-    metric(
-        "connections_refused",
-        "counter",
-        "Connections from off the link or too many.",
-        &[("", tally.connections_refused.get())],
-    );
-    metric(
-        "connections_displaced",
-        "counter",
-        "Connections that proved nothing, or were the oldest of their address, and made room for another one.",
-        &[("", tally.connections_displaced.get())],
-    );
-    metric(
-        "bad_requests",
-        "counter",
-        "Requests that were not understood or not allowed.",
-        &[("", tally.bad_requests.get())],
-    );
-    metric(
-        "datagrams",
-        "counter",
-        "Datagrams sent and accepted.",
-        &[
-            ("{kind=\"broadcast\"}", discovery.broadcasts),
-            ("{kind=\"probe\"}", discovery.probes),
-            ("{kind=\"reply\"}", discovery.replies),
-            ("{kind=\"accepted\"}", discovery.accepted),
-            ("{kind=\"not-sent\"}", tally.send_failures.get()),
-        ],
-    );
-    let dropped: Vec<_> =
-        Dropped::ALL.iter().map(|why| (format!("{{reason=\"{}\"}}", why.as_str()), discovery.dropped(*why))).collect();
-    let dropped: Vec<_> = dropped.iter().map(|(label, count)| (label.as_str(), *count)).collect();
-    metric("datagrams_dropped", "counter", "Datagrams dropped.", &dropped);
-    metric("heap_bytes", "gauge", "Live bytes of the heap.", &[("", heap::live_bytes() as u64)]);
-    metric("heap_peak_bytes", "gauge", "Most live bytes of the heap so far.", &[("", heap::peak_bytes() as u64)]);
-    text.push_str("# EOF\n");
-    text
 }

@@ -43,6 +43,7 @@ pub async fn respond(device: &Rc<Device>, stream: &mut Async<UnixStream>, reques
     if let Err(Stop::Say(problem)) = outcome {
         if let Problem::Fetch(reason) = problem {
             device.tally.count_reason(reason);
+            device.history.handle_reason(device.keys(&request.md5).id(), reason);
         }
         // A client that is gone needs no answer.
         let _ = fail(stream, &problem).await;
@@ -151,10 +152,12 @@ impl Relay<'_> {
             let step = self.device.agent.borrow_mut().poll_want(clock::now(), self.id);
             // A claim has announcements that are due now.
             self.device.due.notify();
+            if !matches!(step, Some(Step::Follow { .. })) {
+                // Nobody of them is followed: their connections are for the next round.
+                found.drain(..).for_each(|found| found.release(self.device));
+            }
             match step {
-                Some(Step::Query) => {
-                    found = self.query(stream).await?;
-                }
+                Some(Step::Query) => found = self.query(stream).await?,
                 Some(Step::Follow { peer, alternative }) => {
                     let source = found.iter().position(|found| found.answered.peer == peer);
                     let source = source.map(|place| found.swap_remove(place));
@@ -165,7 +168,6 @@ impl Relay<'_> {
                     }
                 }
                 Some(Step::Wait { until }) => {
-                    found.drain(..).for_each(|found| found.release(self.device));
                     let stirred = self.device.stirred.past(seen);
                     let wait = or(stirred, async { _ = Timer::at(clock::deadline(until)).await });
                     let wait = or(wait, self.device.off());
@@ -190,6 +192,12 @@ impl Relay<'_> {
         }
     }
 
+    /// When bytes have to come at the latest.
+    fn dry_at(&self) -> std::time::Instant {
+        let agent = self.device.agent.borrow();
+        clock::deadline(agent.want(self.id).map_or(clock::now(), Want::dry_at))
+    }
+
     fn fetch(&self, reason: Reason) -> Stop {
         if self.body.is_begun() {
             debug!("a response is cut: {}", reason.sentence());
@@ -200,13 +208,16 @@ impl Relay<'_> {
     }
 
     async fn query(&mut self, stream: &Async<UnixStream>) -> Result<Vec<Found>, Stop> {
-        let asked = async { Some(ask::round(self.device, &self.md5).await) };
-        let (round, found) = or(asked, async {
+        let asked = async { Ok(ask::round(self.device, &self.md5).await) };
+        let gone = async {
             client_gone(stream).await;
-            None
-        })
-        .await
-        .ok_or(Stop::Abort)?;
+            Err(Stop::Abort)
+        };
+        let off = async {
+            self.device.off().await;
+            Err(self.fetch(Reason::Disabled))
+        };
+        let (round, found) = or(or(asked, gone), off).await?;
         let answers: Vec<Answered> = found.iter().map(|found| found.answered).collect();
         self.device.agent.borrow_mut().handle_round(clock::now(), self.id, round, &answers);
         Ok(found)
@@ -220,7 +231,13 @@ impl Relay<'_> {
         alternative: bool,
     ) -> Result<(), Stop> {
         let taken = match source {
-            Some(source) => source.take(self.device, self.offset, alternative).await,
+            Some(source) => {
+                let ended = async {
+                    or(self.device.off(), async { _ = Timer::at(self.dry_at()).await }).await;
+                    Err(SourceEnd::Cut)
+                };
+                or(source.take(self.device, self.offset, alternative), ended).await
+            }
             None => Err(SourceEnd::Cut),
         };
         let end = match taken {
@@ -258,7 +275,7 @@ impl Relay<'_> {
                 Ok(())
             }
             End::Complete => {
-                add(&self.device.tally.completed, 1);
+                self.device.handle_complete(self.id);
                 let mut agent = self.device.agent.borrow_mut();
                 let _ = agent.handle_source_end(clock::now(), self.id, peer, SourceEnd::Finished);
                 Ok(())
@@ -281,6 +298,8 @@ impl Relay<'_> {
                 // A response that has promised a length cannot take it back.
                 if self.body.is_begun() { Err(Stop::Abort) } else { Ok(()) }
             }
+            // By the switch, or by the client.
+            End::Dropped if !self.device.enabled.get() => Err(self.fetch(Reason::Disabled)),
             End::Dropped | End::Moved(..) => Err(Stop::Abort),
         }
     }

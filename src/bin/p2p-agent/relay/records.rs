@@ -15,7 +15,7 @@ use smol::future::{or, yield_now};
 use super::Relay;
 use crate::ask::{self, Found, Line, Taken};
 use crate::clock;
-use crate::tally::add;
+use crate::history::Source;
 
 /// A query round on the side.
 type Look = smol::Task<(Round, Vec<Found>)>;
@@ -51,7 +51,14 @@ impl Relay<'_> {
                 return End::Left;
             }
             let asked_at = clock::now();
-            let (length, last) = match self.record(&mut taken.line, &mut taken.opener).await {
+            let dry_at = self.dry_at();
+            let record = self.record(&mut taken.line, &mut taken.opener);
+            // Whatever the source still says: nobody waits longer than this without a byte.
+            let too_late = async {
+                Timer::at(dry_at).await;
+                Err(End::Source(SourceEnd::Stalled))
+            };
+            let (length, last) = match or(record, too_late).await {
                 Ok(record) => record,
                 Err(end) => return end,
             };
@@ -98,7 +105,7 @@ impl Relay<'_> {
                 return End::Dropped;
             }
             self.offset = end;
-            add(&self.device.tally.from_peers, length as u64);
+            self.device.handle_bytes(self.id, Source::Peers, length as u64);
             if let Some(want) = self.device.agent.borrow_mut().want_mut(self.id) {
                 want.handle_progress(clock::now(), end);
             }

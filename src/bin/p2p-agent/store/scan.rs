@@ -9,7 +9,6 @@ use super::index::Names;
 use super::{ContentMd5, PublicId, Store, sums};
 use p2p_agent::limits::{CONTENTS, SUMS_BYTES};
 use std::cell::Cell;
-use std::fmt;
 
 /// What a scan meets.
 #[derive(Default)]
@@ -230,17 +229,8 @@ impl Store {
     fn warn_of_unreadable(&self, number: usize, first: PublicId) {
         self.warn(format_args!(
             "files that the agent's user may not read are not offered: {number} (the first has the id {}…)",
-            Start(first)
+            first.short()
         ));
-    }
-}
-
-/// Eight digits of a public id: enough to tell contents apart in a log.
-struct Start(PublicId);
-
-impl fmt::Display for Start {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.as_bytes().iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -1,5 +1,8 @@
 //! The README does what it says: its curl lines run against real agents, and its tables hold what the code holds.
 
+#[path = "support/origin.rs"]
+mod origin;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -13,14 +16,15 @@ use p2p_agent::limits as l;
 use p2p_agent::random::Random;
 use p2p_agent::want::Reason;
 
+use origin::{Fault, Origin};
+
 const README: &str = include_str!("../README.md");
 
 #[test]
 fn every_curl_line_prints_what_the_readme_says() {
     let site = tempfile::tempdir().unwrap();
-    let mut content = vec![0; 300_000];
-    Random::from_seed(*b"README.md's file").fill(&mut content);
-    let md5: String = Md5::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let content = bytes(*b"README.md's file");
+    let md5 = md5(&content);
     let port = free_port();
     let holder = Agent::start(site.path(), "holder", 1, port, Some((&md5, &content)));
     let player = Agent::start(site.path(), "player", 2, port, None);
@@ -46,12 +50,48 @@ fn every_curl_line_prints_what_the_readme_says() {
 }
 
 #[test]
+fn the_sync_client_in_shell_gets_files_from_peers_and_from_the_internet() {
+    let site = tempfile::tempdir().unwrap();
+    let (held, new) = (bytes(*b"what others have"), bytes(*b"and what nobody "));
+    let port = free_port();
+    let one = Agent::start(site.path(), "one", 4, port, Some((&md5(&held), &held)));
+    let two = Agent::start(site.path(), "two", 5, port, None);
+    two.await_a_peer();
+    let nowhere = "http://127.0.0.1:9/";
+    let origin = Origin::start(new.clone(), None);
+
+    sync(&two.content(), &two.socket, &held, nowhere, 0);
+    // What comes first is wrong, so all of it is dropped and fetched again.
+    origin.fail_once(Fault::WrongBytes);
+    sync(&two.content(), &two.socket, &new, &origin.url(), 0);
+    assert_eq!(origin.sent(), 2 * new.len() as u64);
+    assert_eq!(two.figure("p2p_bytes_total{from=\"internet\"}"), origin.sent(), "as it reports");
+    assert_eq!(two.figure("p2p_corrupt_total{what=\"content\"}"), 1, "it says what failed");
+    sync(&one.content(), &one.socket, &new, nowhere, 0);
+
+    // A third one continues with what an interrupted run left.
+    let three = Agent::start(site.path(), "three", 6, port, None);
+    fs::write(three.content().join(md5(&held) + ".part"), &held[..100_000]).unwrap();
+    three.await_a_peer();
+    sync(&three.content(), &three.socket, &held, nowhere, 0);
+    assert_eq!(three.figure("p2p_bytes_total{from=\"peers\"}"), 200_000);
+    assert_eq!(three.figure("p2p_bytes_total{from=\"internet\"}"), 0);
+
+    // Without an agent it downloads, goes on where it was cut, and says what went wrong.
+    let (alone, nobody) = (site.path().join("alone"), site.path().join("nobody"));
+    fs::create_dir(&alone).unwrap();
+    sync(&alone, &nobody, &new, nowhere, 69);
+    origin.fail_once(Fault::CutAfter(100_000));
+    sync(&alone, &nobody, &new, &origin.url(), 0);
+    origin.fail_always(Fault::WrongBytes);
+    sync(&alone, &nobody, &held, &origin.url(), 65);
+}
+
+#[test]
 fn the_metrics_are_those_of_the_manual() {
     let site = tempfile::tempdir().unwrap();
     let agent = Agent::start(site.path(), "device", 3, free_port(), None);
-    let script = format!("curl -sS --fail --unix-socket '{}' http://p2p/metrics", agent.socket.display());
-    let output = Command::new("sh").args(["-ec", &script]).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    let said = agent.answer("/metrics");
     let samples = said.lines().filter(|line| !line.starts_with('#'));
     let samples: BTreeSet<String> = samples.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect();
 
@@ -118,6 +158,32 @@ fn the_table_of_reasons_is_that_of_the_code() {
     assert_eq!(table, Reason::ALL.map(Reason::as_str));
 }
 
+/// Runs `examples/sync.sh` in the place of a sync client; `code` is how it should end.
+fn sync(directory: &Path, socket: &Path, content: &[u8], url: &str, code: i32) {
+    let name = md5(content);
+    let output = Command::new("sh")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sync.sh"))
+        .args([&name, url])
+        .envs([("P2P_CONTENT", directory), ("P2P_SOCKET", socket)])
+        .env("no_proxy", "127.0.0.1")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(code), "{url}: {}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::read(directory.join(&name)).ok().as_deref(), (code == 0).then_some(content), "{url}");
+    assert!(!directory.join(name + ".part").exists(), "nothing is left over: {url}");
+}
+
+/// A file of 300,000 bytes, another one for each seed.
+fn bytes(seed: [u8; 16]) -> Vec<u8> {
+    let mut content = vec![0; 300_000];
+    Random::from_seed(seed).fill(&mut content);
+    content
+}
+
+fn md5(content: &[u8]) -> String {
+    Md5::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What the script prints, or what went wrong.
 fn run(script: &str, directory: &Path) -> Result<String, String> {
     let output = Command::new("sh").args(["-ec", script]).current_dir(directory).output().unwrap();
@@ -167,6 +233,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 /// A running agent; it ends with the value.
 struct Agent {
     process: Child,
+    home: PathBuf,
     socket: PathBuf,
 }
 
@@ -190,7 +257,7 @@ impl Agent {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let mut agent = Self { process, socket };
+        let mut agent = Self { process, home, socket };
         let socket = agent.socket.clone();
         agent.within(Duration::from_secs(10), || UnixStream::connect(&socket).is_ok());
         agent
@@ -198,10 +265,33 @@ impl Agent {
 
     fn await_a_peer(&self) {
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !self.status().contains("\"peers\":1") {
+        while self.status().contains("\"peers\":0,") {
             assert!(Instant::now() < deadline, "no peer: {}", self.status());
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    fn content(&self) -> PathBuf {
+        self.home.join("content")
+    }
+
+    /// A sample of its metrics.
+    fn figure(&self, sample: &str) -> u64 {
+        let metrics = self.answer("/metrics");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(sample)).expect(sample);
+        value.trim().parse().unwrap()
+    }
+
+    /// What its local API says.
+    fn answer(&self, path: &str) -> String {
+        let output = Command::new("curl")
+            .args(["-sS", "--fail", "--unix-socket"])
+            .arg(&self.socket)
+            .arg(format!("http://p2p{path}"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     fn status(&self) -> String {

@@ -1,4 +1,5 @@
-//! The README does what it says: its curl lines run against real agents, and its tables hold what the code holds.
+//! The README and the pages about API and operations do what they say: their curl lines run against real agents, and their tables hold
+//! what the code holds.
 
 #[path = "support/origin.rs"]
 mod origin;
@@ -12,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
+use p2p_agent::content::State;
 use p2p_agent::limits as l;
 use p2p_agent::random::Random;
 use p2p_agent::want::Reason;
@@ -19,6 +21,8 @@ use p2p_agent::want::Reason;
 use origin::{Fault, Origin};
 
 const README: &str = include_str!("../README.md");
+const API: &str = include_str!("../docs/api.md");
+const OPERATIONS: &str = include_str!("../docs/operations.md");
 
 #[test]
 fn every_curl_line_prints_what_the_readme_says() {
@@ -30,9 +34,9 @@ fn every_curl_line_prints_what_the_readme_says() {
     let player = Agent::start(site.path(), "player", 2, port, None);
     player.await_a_peer();
 
-    let blocks = marked_blocks();
-    assert!(blocks.len() >= 5, "the README has its curl blocks");
-    for (commands, expected) in blocks {
+    let blocks = [marked_blocks(README), marked_blocks(API)];
+    assert!(blocks[0].len() >= 2 && blocks[1].len() >= 7, "the pages have their curl blocks");
+    for (commands, expected) in blocks.into_iter().flatten() {
         let script = format!("SOCKET='{}'\nMD5={md5}\n{commands}", player.socket.display());
         // On a machine that is busy with other tests an answer may come later than an agent waits.
         let mut outcome = run(&script, site.path());
@@ -44,7 +48,7 @@ fn every_curl_line_prints_what_the_readme_says() {
             outcome = run(&script, site.path());
         }
         let printed = outcome.unwrap_or_else(|complaint| panic!("{commands}\n{complaint}"));
-        assert!(matches(&expected, &printed), "{commands}\nprinted\n{printed}\nand the README says\n{expected}");
+        assert!(matches(&expected, &printed), "{commands}\nprinted\n{printed}\nand the page says\n{expected}");
     }
     drop(holder);
 }
@@ -96,7 +100,7 @@ fn the_metrics_are_those_of_the_manual() {
     let samples: BTreeSet<String> = samples.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect();
 
     let mut documented = BTreeSet::new();
-    for row in rows(include_str!("../docs/operations.md"), "## Metrics") {
+    for row in rows(OPERATIONS, "## Metrics") {
         let (name, labels) = (row[0].replace('`', ""), row[1].replace('`', ""));
         if labels.is_empty() {
             documented.insert(name);
@@ -108,9 +112,51 @@ fn the_metrics_are_those_of_the_manual() {
 }
 
 #[test]
-fn the_variables_of_the_curl_lines_are_set_in_the_readme() {
-    for name in ["SOCKET", "MD5"] {
-        assert!(README.lines().any(|line| line.starts_with(&format!("{name}="))), "{name}");
+fn the_keys_of_every_answer_are_those_of_the_api_page() {
+    let site = tempfile::tempdir().unwrap();
+    let content = bytes(*b"keys of answers.");
+    let port = free_port();
+    let holder = Agent::start(site.path(), "holder", 7, port, Some((&md5(&content), &content)));
+    let player = Agent::start(site.path(), "player", 8, port, None);
+    player.await_a_peer();
+    sync(&player.content(), &player.socket, &content, "http://127.0.0.1:9/", 0);
+    let explain = format!("/v1/explain/{}", md5(&content));
+    for (path, heading) in [
+        ("/v1/status", "### /v1/status"),
+        ("/v1/peers", "### /v1/peers"),
+        ("/v1/clock", "### /v1/clock"),
+        (explain.as_str(), "### /v1/explain/MD5"),
+        ("/v1/recent", "### /v1/recent"),
+    ] {
+        assert_eq!(keys(&player.answer(path)), documented_keys(heading), "{path}");
+    }
+    let states: BTreeSet<String> = API.split("| state |").skip(1).flat_map(first_cells).collect();
+    let every = [State::Idle, State::Wanting, State::Claiming, State::Fetching, State::Partial, State::Complete];
+    assert_eq!(states, BTreeSet::from(every.map(|state| state.as_str().to_owned())));
+    drop(holder);
+}
+
+#[cfg(feature = "fetch")]
+#[test]
+fn the_keys_of_a_summary_are_those_of_the_api_page() {
+    let content = bytes(*b"p2p-fetch --json");
+    let site = tempfile::tempdir().unwrap();
+    let origin = Origin::start(content.clone(), None);
+    let output = Command::new(env!("CARGO_BIN_EXE_p2p-fetch"))
+        .args(["--json", "--quiet", "--socket", "nobody", "--content", "."])
+        .args([md5(&content), origin.url()])
+        .env("NO_PROXY", "127.0.0.1")
+        .current_dir(&site)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(keys(&String::from_utf8(output.stdout).unwrap()), documented_keys("## p2p-fetch"));
+}
+
+#[test]
+fn the_variables_of_the_curl_lines_are_set_on_their_pages() {
+    for (page, name) in [(README, "SOCKET"), (README, "MD5"), (API, "SOCKET"), (API, "MD5")] {
+        assert!(page.lines().any(|line| line.starts_with(&format!("{name}="))), "{name}");
     }
 }
 
@@ -147,7 +193,7 @@ fn the_table_of_limits_is_that_of_the_code() {
         ("LOG_BYTES_PER_SECOND", kib(u64::from(l::LOG_BYTES_PER_SECOND))),
     ];
     let table: Vec<(String, String)> =
-        rows(README, "## Limits").map(|row| (row[0].replace('`', ""), row[1].clone())).collect();
+        rows(OPERATIONS, "## Limits").map(|row| (row[0].replace('`', ""), row[1].clone())).collect();
     let code: Vec<(String, String)> = limits.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     assert_eq!(table, code);
 }
@@ -184,6 +230,23 @@ fn md5(content: &[u8]) -> String {
     Md5::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Keys of an object, or of the first object of an array.
+fn keys(json: &str) -> BTreeSet<String> {
+    let value: serde_json::Value = serde_json::from_str(json).unwrap();
+    let object = value.as_array().map_or(&value, |list| &list[0]).as_object().unwrap();
+    object.keys().cloned().collect()
+}
+
+fn documented_keys(heading: &str) -> BTreeSet<String> {
+    rows(API, heading).map(|row| row[0].replace('`', "")).collect()
+}
+
+/// First cells of the rows of a table whose head ends here.
+fn first_cells(table: &str) -> impl Iterator<Item = String> + '_ {
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `"));
+    rows.filter_map(|line| Some(line.split('`').nth(1)?.to_owned()))
+}
+
 /// What the script prints, or what went wrong.
 fn run(script: &str, directory: &Path) -> Result<String, String> {
     let output = Command::new("sh").args(["-ec", script]).current_dir(directory).output().unwrap();
@@ -201,13 +264,13 @@ fn rows<'a>(page: &'a str, heading: &'a str) -> impl Iterator<Item = Vec<String>
     table.skip(2).map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
 }
 
-/// Every fenced block behind `<!-- curl -->`, with the one behind the `<!-- prints -->` that follows.
-fn marked_blocks() -> Vec<(String, String)> {
+/// Every fenced block of a page behind `<!-- curl -->`, with the one behind the `<!-- prints -->` that follows.
+fn marked_blocks(page: &str) -> Vec<(String, String)> {
     let fenced = |text: &str| {
         let inside = text.trim_start().lines().skip(1).take_while(|line| !line.starts_with("```"));
         inside.map(|line| format!("{line}\n")).collect::<String>()
     };
-    let sections = README.split("<!-- curl -->").skip(1);
+    let sections = page.split("<!-- curl -->").skip(1);
     sections
         .map(|section| {
             let (commands, prints) =

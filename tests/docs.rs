@@ -3,11 +3,17 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use p2p_agent::want::Reason;
 
 /// Documents, each with the path from which its links start.
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/api.md",
     "docs/protocol.md",
     "docs/architecture.md",
     "docs/behaviours.md",
@@ -80,6 +86,51 @@ fn every_flag_that_is_named_exists() {
             }
         }
     }
+}
+
+#[test]
+fn every_option_verb_reason_and_exit_code_is_in_its_manual_page() {
+    let (agent, fetch) = (read("src/bin/p2p-agent/cli.rs"), read("src/bin/p2p-fetch/options.rs"));
+    let (agent_page, fetch_page) = (read("docs/man/p2p-agent.8"), read("docs/man/p2p-fetch.1"));
+    for (source, page) in [(&agent, &agent_page), (&fetch, &fetch_page)] {
+        let options: BTreeSet<&str> =
+            source.split("Long(\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0)).collect();
+        assert!(options.len() > 8, "{options:?}");
+        for option in options {
+            let described =
+                |line: &str| line.starts_with(".It") && format!("{line} ").contains(&format!(" Fl {option} "));
+            assert!(page.lines().any(described), "--{option}");
+        }
+    }
+    let help = Command::new(env!("CARGO_BIN_EXE_p2p-agent")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let usage =
+        help.lines().filter_map(|line| line.trim_start_matches("Usage:").trim_start().strip_prefix("p2p-agent "));
+    let verbs: BTreeSet<&str> = usage.filter_map(|line| line.split(' ').next()).filter(|verb| *verb != "-").collect();
+    assert!(verbs.contains("run") && verbs.contains("clock-guard"), "{verbs:?}");
+    for verb in verbs {
+        assert!(agent_page.lines().any(|line| line.starts_with(&format!(".Cm {verb}"))), "{verb}");
+    }
+    for reason in Reason::ALL {
+        assert!(agent_page.lines().any(|line| line == format!(".It Cm {}", reason.as_str())), "{}", reason.as_str());
+    }
+
+    let numbers = |source: &str, before: &str, after: &str| -> BTreeSet<u8> {
+        let lines = source.lines().map(str::trim).filter(|line| line.starts_with(before));
+        lines.filter_map(|line| line.rsplit_once("= ")?.1.strip_suffix(after)?.parse().ok()).collect()
+    };
+    let of_agent = numbers(&agent, "pub const ", ";");
+    let of_fetch = numbers(&read("src/bin/p2p-fetch/failure.rs"), "", ",");
+    assert!(of_agent.len() >= 7 && of_fetch.len() >= 6, "{of_agent:?} {of_fetch:?}");
+    for (codes, page) in [(&of_agent, &agent_page), (&of_fetch, &fetch_page)] {
+        let described: BTreeSet<u8> =
+            page.lines().filter_map(|line| line.strip_prefix(".It ")?.parse().ok()).filter(|code| *code > 0).collect();
+        assert_eq!(described, *codes);
+    }
+    let operations = read("docs/operations.md");
+    let rows = operations.lines().skip_while(|line| *line != "### Exit codes").filter(|line| line.starts_with("| "));
+    let described: BTreeSet<u8> = rows.map_while(|line| line.split(' ').nth(1)?.parse().ok().or(Some(0))).collect();
+    assert!(of_agent.union(&of_fetch).all(|code| described.contains(code)), "{described:?}");
 }
 
 #[test]

@@ -123,8 +123,11 @@ fn every_option_verb_reason_and_exit_code_is_in_its_manual_page() {
     let of_fetch = numbers(&read("src/bin/p2p-fetch/failure.rs"), "", ",");
     assert!(of_agent.len() >= 7 && of_fetch.len() >= 6, "{of_agent:?} {of_fetch:?}");
     for (codes, page) in [(&of_agent, &agent_page), (&of_fetch, &fetch_page)] {
-        let described: BTreeSet<u8> =
-            page.lines().filter_map(|line| line.strip_prefix(".It ")?.parse().ok()).filter(|code| *code > 0).collect();
+        let described: BTreeSet<u8> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix(".It ")?.parse::<u8>().ok())
+            .filter(|code| *code > 0)
+            .collect();
         assert_eq!(described, *codes);
     }
     let operations = read("docs/operations.md");

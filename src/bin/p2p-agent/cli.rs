@@ -59,7 +59,7 @@ Options of run and check (all have defaults that work on a fresh device):
   --domain-key FILE    share only with devices that hold this key: one line of 64 hex digits, or two
                        while the first replaces the second  [share with whoever has the same file]
   --os-version TEXT    told to peers  [PRETTY_NAME of /etc/os-release]
-  --max-upload RATE    limit for all uploads together, as 20Mbit or 2.5MB (per second)  [none]
+  --max-upload RATE    limit for all uploads together, as 20Mbit, 2.5MB or 1GB (per second)  [none]
   --never-fetch        never download for the others: a device on a metered uplink
   --log LEVEL          off, error, warn, info, debug; to standard error  [info]
 Options of status, recent, explain, peers, clock and metrics:

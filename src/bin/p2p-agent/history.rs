@@ -70,8 +70,10 @@ impl History {
 
     /// The client has all of it.
     pub fn handle_complete(&self, id: PublicId) {
+        let known = self.find(id).is_some_and(|entry| entry.complete);
         self.change(id, |entry| entry.complete = true);
-        if let Some(entry) = self.find(id) {
+        // A client may tell what the agent saw by itself.
+        if let Some(entry) = self.find(id).filter(|_| !known) {
             let [peers, disk, internet] = entry.bytes;
             info!(
                 "{}: complete; bytes from peers {peers}, from the internet {internet}, from this device {disk}",

@@ -8,7 +8,7 @@ use std::process::Command;
 use p2p_agent::want::Reason;
 
 /// Documents, each with the path from which its links start.
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -21,6 +21,7 @@ const DOCUMENTS: [&str; 13] = [
     "docs/operations.md",
     "docs/arm.md",
     "docs/images.md",
+    "buildroot-package/README.md",
     "tests/vectors/README.md",
 ];
 

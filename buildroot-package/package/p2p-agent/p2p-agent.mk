@@ -6,8 +6,9 @@
 
 P2P_AGENT_VERSION = 0.1.0
 P2P_AGENT_SOURCE = p2p-agent-$(P2P_AGENT_VERSION)-vendored.tar.gz
-P2P_AGENT_LICENSE = MIT
-P2P_AGENT_LICENSE_FILES = LICENSE
+# With those of the crates, which are linked statically: .ci/notices.
+P2P_AGENT_LICENSE = MIT, Apache-2.0, BSD-3-Clause
+P2P_AGENT_LICENSE_FILES = LICENSE debian/THIRD-PARTY
 
 ifeq ($(BR2_PACKAGE_P2P_AGENT_FROM_RELEASE),y)
 P2P_AGENT_SITE = $(call qstrip,$(BR2_PACKAGE_P2P_AGENT_SITE))
@@ -48,6 +49,8 @@ P2P_AGENT_CARGO_BUILD_OPTS = \
 
 ifeq ($(BR2_PACKAGE_P2P_AGENT_FETCH),)
 P2P_AGENT_CARGO_BUILD_OPTS += --no-default-features
+else
+P2P_AGENT_LICENSE += , CDLA-Permissive-2.0 (p2p-fetch), ISC (p2p-fetch)
 endif
 
 # Other options than those of the build would compile it again.

@@ -2,8 +2,13 @@ SUMMARY = "Lets the devices of a site get large files from each other"
 DESCRIPTION = "A daemon for signage players behind one uplink: a file that all of them are to get crosses the uplink once, \
 and they take it from each other. Nothing to configure, no server at the site, and the local network is not trusted."
 SECTION = "net"
-LICENSE = "MIT"
-LIC_FILES_CHKSUM = "file://LICENSE;md5=6f46e21fe9633e353d397da4071e077a"
+# With those of the crates, which are linked statically: .ci/notices.
+LICENSE = "MIT & Apache-2.0 & BSD-3-Clause & CDLA-Permissive-2.0 & ISC"
+LICENSE:${PN} = "MIT & Apache-2.0 & BSD-3-Clause"
+LIC_FILES_CHKSUM = "\
+    file://LICENSE;md5=6f46e21fe9633e353d397da4071e077a \
+    file://debian/THIRD-PARTY;md5=710a684ce547fcca01c43007fb02f40f \
+"
 
 require ${BPN}-crates.inc
 

@@ -31,6 +31,8 @@ if [ ! -e "${ROOTFS_DIR}/config" ] && [ ! -L "${ROOTFS_DIR}/config" ]; then
 	ln -s boot/firmware "${ROOTFS_DIR}/config"
 fi
 
+# In the file that a person at the device looks into and edits: dpkg keeps a changed one through upgrades. A drop-in of the unit
+# would win over it unseen.
 if [ -n "${P2P_AGENT_ARGS}" ]; then
 	options=${ROOTFS_DIR}/etc/default/p2p-agent
 	sed -i '/^P2P_AGENT_ARGS=/d' "${options}"

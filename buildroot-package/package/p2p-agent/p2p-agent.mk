@@ -38,7 +38,7 @@ P2P_AGENT_PRE_CONFIGURE_HOOKS += P2P_AGENT_VENDOR
 # Buildroot sets the release profile by environment. This is Cargo.toml's
 # again, which is what the project's figures are measured with.
 P2P_AGENT_CARGO_ENV = \
-	CARGO_PROFILE_RELEASE_OPT_LEVEL="s" \
+	CARGO_PROFILE_RELEASE_OPT_LEVEL="z" \
 	CARGO_PROFILE_RELEASE_LTO="fat" \
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1"
 

@@ -351,26 +351,30 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// Bytes per second of `20Mbit`, `800kbit`, `2.5MB` or `1MiB`.
 fn rate(text: &str) -> Result<u64, String> {
+    // In whole numbers: what the standard library needs to read any fraction is larger than the rest of this file.
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     let factor = match unit.to_ascii_lowercase().as_str() {
-        "kbit" => 125.0,
-        "mbit" => 125_000.0,
-        "gbit" => 125_000_000.0,
-        "kb" => 1_000.0,
-        "mb" => 1_000_000.0,
-        "gb" => 1e9,
-        "kib" => 1_024.0,
-        "mib" => 1_048_576.0,
-        _ => 0.0,
+        "kbit" => 125,
+        "mbit" => 125_000,
+        "gbit" => 125_000_000,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "kib" => 1_024,
+        "mib" => 1_048_576,
+        _ => 0,
     };
-    let bytes = number.parse::<f64>().unwrap_or(0.0) * factor;
+    let bytes = || {
+        let parts = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+        let fraction = fraction.parse::<u64>().ok()?.checked_mul(factor)? / parts;
+        whole.parse::<u64>().ok()?.checked_mul(factor)?.checked_add(fraction)
+    };
     // Below this no record passes within a reader's patience.
-    if (16_384.0..1e12).contains(&bytes) {
-        Ok(bytes as u64)
-    } else {
-        Err(format!("--max-upload takes a rate like 20Mbit or 2.5MB, at least 132kbit, not \"{text}\"."))
-    }
+    bytes()
+        .filter(|bytes| (16_384..1_000_000_000_000).contains(bytes))
+        .ok_or_else(|| format!("--max-upload takes a rate like 20Mbit or 2.5MB, at least 132kbit, not \"{text}\"."))
 }
 
 #[cfg(test)]
@@ -394,7 +398,21 @@ mod tests {
         assert_eq!(rate("20Mbit"), Ok(2_500_000));
         assert_eq!(rate("2.5MB"), Ok(2_500_000));
         assert_eq!(rate("1MiB"), Ok(1_048_576));
-        for bad in ["", "5", "fast", "-1MB", "1kbit", "1e9MB", "..MB"] {
+        assert_eq!(rate("0.125Gbit"), Ok(15_625_000));
+        for bad in [
+            "",
+            "5",
+            "fast",
+            "-1MB",
+            "1kbit",
+            "1e9MB",
+            "..MB",
+            ".5MB",
+            "1.MB",
+            "1.0.0MB",
+            "9999999999999999999MB",
+            "0.00000000000000000000001GB",
+        ] {
             assert!(rate(bad).is_err(), "{bad}");
         }
     }

@@ -108,6 +108,11 @@ impl Peer {
         self.clock.delay()
     }
 
+    /// How long its answer is awaited.
+    pub fn patience(&self) -> Duration {
+        limits::QUERY_TIMEOUT + self.delay().unwrap_or_default().min(limits::QUERY_TIMEOUT)
+    }
+
     /// Its clock against the own one.
     pub fn estimate(&self, now: Instant) -> Option<Estimate> {
         self.clock.estimate(now)

@@ -9,6 +9,7 @@ use crate::exchange::{Answer, PeerRequest};
 use crate::handshake::{Answerer, Asker};
 use crate::keys::ContentKeys;
 use crate::limits::{ADMIT_BELOW_PERCENT, FULL_PERCENT, QUERY_TIMEOUT};
+use crate::peer::Peer;
 use crate::slots::Admission;
 use crate::survey::{Frame, SURVEY_BYTES, Survey, TOLD_BYTES};
 use crate::time::{Duration, Instant, Timestamp};
@@ -199,7 +200,6 @@ impl Agent {
 
     /// How long to wait for this peer's answer.
     pub fn patience(&self, peer: Ipv4Addr) -> Duration {
-        let delay = self.discovery.peers().iter().find(|known| known.addr == peer).and_then(|known| known.delay());
-        QUERY_TIMEOUT + delay.unwrap_or_default().min(QUERY_TIMEOUT)
+        self.discovery.peers().iter().find(|known| known.addr == peer).map_or(QUERY_TIMEOUT, Peer::patience)
     }
 }

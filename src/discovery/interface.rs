@@ -26,15 +26,8 @@ impl Interface {
         Self { index, addr, prefix, wired, metered: false, next_probe_at, up_at: now, link_up: 0 }
     }
 
-    /// A host address of this link that is not the own one. Neither the network's nor its broadcast address, to which a reply
-    /// would go to everybody.
     pub(super) fn is_on_link(&self, other: Ipv4Addr) -> bool {
-        let hosts = u32::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0);
-        let (own, other) = (self.addr.to_bits(), other.to_bits());
-        let has_broadcast = hosts > 1;
-        own != other
-            && own & !hosts == other & !hosts
-            && !(has_broadcast && (other & hosts == 0 || other & hosts == hosts))
+        is_on_link(self.addr, self.prefix, other)
     }
 
     /// A probe was sent; sets when the next one is due.
@@ -45,6 +38,16 @@ impl Interface {
             None => now + jittered(interval, random),
         };
     }
+}
+
+/// Whether `other` is a host on the link on which `own` has a subnet of this prefix length, and not `own`. Neither the network's nor
+/// its broadcast address (which a /31 has not, RFC 3021), to which a reply would go to everybody.
+pub fn is_on_link(own: Ipv4Addr, prefix: u8, other: Ipv4Addr) -> bool {
+    let hosts = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+    let (own_bits, bits) = (own.to_bits(), other.to_bits());
+    let is_host = hosts <= 1 || (bits & hosts != 0 && bits & hosts != hosts);
+    let is_nobodys = other.is_broadcast() || other.is_multicast() || other.is_unspecified();
+    own != other && own_bits & !hosts == bits & !hosts && is_host && !is_nobodys
 }
 
 /// The interval and up to a sixteenth of it, so that devices that booted together drift apart.

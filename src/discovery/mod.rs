@@ -65,6 +65,7 @@ use crate::wire::{self, Datagram, Flags, OsVersion, Probe, Reply};
 use bucket::{Bucket, Sources};
 use census::Census;
 pub use counters::{Counters, Dropped};
+pub use interface::is_on_link;
 use interface::{Interface, with_jitter};
 use nonces::Nonces;
 use values::Outgoing;

@@ -100,6 +100,11 @@ impl Trial<'_> {
         (content, url)
     }
 
+    /// The time until the first byte of every download.
+    pub fn slow_origin(&self, delay: Duration) {
+        self.site.origin.set_delay(delay);
+    }
+
     /// All devices, with links and uplink as usual, not running.
     pub fn build(&mut self) {
         self.shape_uplink(UPLINK_MBIT);

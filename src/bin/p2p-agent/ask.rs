@@ -64,6 +64,7 @@ struct Target {
     peer: Ipv4Addr,
     wired: bool,
     delay: Duration,
+    patience: Duration,
     interface: p2p_agent::agent::IfIndex,
 }
 
@@ -73,13 +74,9 @@ impl Target {
             peer: peer.addr,
             wired: peer.flags.wired,
             delay: peer.delay().unwrap_or_default(),
+            patience: peer.patience(),
             interface: peer.interface,
         }
-    }
-
-    /// How long its answer is awaited.
-    fn patience(&self) -> Duration {
-        QUERY_TIMEOUT + self.delay.min(QUERY_TIMEOUT)
     }
 }
 
@@ -168,7 +165,13 @@ struct Arrivals {
 pub async fn follow_hint(device: Rc<Device>, hint: Hint) {
     let md5 = device.wanted.borrow().iter().find(|(id, _)| *id == hint.id).map(|(_, md5)| *md5);
     let Some(md5) = md5 else { return };
-    let target = Target { peer: hint.peer, wired: true, delay: Duration::ZERO, interface: hint.interface };
+    let target = Target {
+        peer: hint.peer,
+        wired: true,
+        delay: Duration::ZERO,
+        patience: QUERY_TIMEOUT,
+        interface: hint.interface,
+    };
     let subject = Subject::new(&device, &md5);
     if let Ok(found) = query(&device, &subject, target).await {
         let Found { answered, line, .. } = found;
@@ -189,7 +192,7 @@ enum NotFound {
 }
 
 async fn query(device: &Rc<Device>, subject: &Rc<Subject>, target: Target) -> Result<Found, NotFound> {
-    let patience = target.patience();
+    let patience = target.patience;
     add(&device.tally.queries_asked, 1);
     let asked = smol::future::or(
         async {
@@ -210,7 +213,7 @@ async fn query(device: &Rc<Device>, subject: &Rc<Subject>, target: Target) -> Re
     let Some((line, asker, proven, by_other)) = asked.await else { return Err(NotFound::Silent) };
     match proven {
         Ok(standing) => {
-            let Target { peer, wired, delay, interface } = target;
+            let Target { peer, wired, delay, interface, .. } = target;
             device.agent.borrow_mut().discovery.handle_authenticated(clock::now(), interface, peer);
             let answered = Answered { peer, standing, wired, delay };
             Ok(Found { answered, line, asker, subject: subject.clone(), by_other })

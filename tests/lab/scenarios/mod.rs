@@ -10,7 +10,7 @@ use crate::bounds::{LAST, LAST_PER_DEVICE, ONCE, UPLINK_MBIT};
 use crate::trial::{Judge, Trial};
 
 use links::{isolated, lossy_device, metered, rates, slow_device, stations};
-use sharing::{fast_uplink, holder, simultaneous, staggered, thirty_files, two_contents};
+use sharing::{fast_uplink, holder, simultaneous, slow_origin, staggered, thirty_files, two_contents};
 use trouble::{busy, killed_fetcher, leftovers, power_up, returning, rotten};
 
 /// One of them.
@@ -55,6 +55,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { files: 11, ..scenario("thirty-files", 10, "all want 30 files of 3 to 40 MiB", thirty_files) },
     scenario("holder-and-19", 20, "one has it, 19 ask at once, there is no uplink", holder),
     scenario("fast-uplink", 10, "an uplink of 200 Mbit/s, faster than the links", fast_uplink),
+    scenario("slow-origin", 10, "the origin's first byte takes 4 s", slow_origin),
     Scenario { files: 2, ..scenario("isolated", 5, "devices cannot reach each other", isolated) },
     scenario("wired-and-stations", 6, "5 stations cannot reach each other, but one wired device", stations),
     scenario("metered", 10, "one device has --never-fetch and asks first", metered),

@@ -16,6 +16,20 @@ pub(super) fn simultaneous(trial: &mut Trial<'_>) {
     trial.race(runners, limit(trial, &judge), &judge, |_| {});
 }
 
+pub(super) fn slow_origin(trial: &mut Trial<'_>) {
+    const FIRST_BYTE: Duration = Duration::from_secs(4);
+    trial.build();
+    trial.start();
+    trial.slow_origin(FIRST_BYTE);
+    let list = vec![trial.publish(trial.size)];
+    let runners = trial.all_want(&list);
+    let judge = once(trial, trial.size);
+    // Whoever takes over has to wait for the first byte as well.
+    let last = judge.last.map(|last| last + 2.0 * FIRST_BYTE.as_secs_f64() / judge.ideal.as_secs_f64());
+    let judge = Judge { last, ..judge };
+    trial.race(runners, limit(trial, &judge), &judge, |_| {});
+}
+
 pub(super) fn staggered(trial: &mut Trial<'_>) {
     trial.build();
     trial.start();

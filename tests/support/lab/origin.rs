@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
 use nix::sys::socket::sockopt::TcpUserTimeout;
@@ -47,6 +47,8 @@ struct Shared {
     requests: AtomicU64,
     body_bytes: AtomicU64,
     downloads: Mutex<Vec<Download>>,
+    /// Before an answer.
+    delay_ms: AtomicU64,
 }
 
 /// One request for a content, and what came of it.
@@ -81,6 +83,7 @@ impl Origin {
             requests: AtomicU64::new(0),
             body_bytes: AtomicU64::new(0),
             downloads: Mutex::default(),
+            delay_ms: AtomicU64::new(0),
         });
         let listener = namespace.enter(|| TcpListener::bind((address, 80))).unwrap();
         let server = Arc::clone(&shared);
@@ -91,6 +94,11 @@ impl Origin {
             }
         });
         Self { base: format!("http://{address}"), shared }
+    }
+
+    /// From now on every answer takes so long: the origin has to get the content itself.
+    pub fn set_delay(&self, delay: Duration) {
+        self.shared.delay_ms.store(u64::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     /// Publishes a content; its URL.
@@ -139,6 +147,7 @@ impl Shared {
         let mut words = request.split(' ');
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let content = self.contents.lock().unwrap().get(path).map(Arc::clone);
+        thread::sleep(Duration::from_millis(self.delay_ms.load(Ordering::SeqCst)));
         self.answer(stream, method, content.as_deref(), first)
     }
 

@@ -32,7 +32,7 @@ pub fn survey(device: &Rc<Device>, contents: Vec<ContentKeys>) {
         let work = async move {
             loop {
                 let Some(target) = targets.borrow_mut().pop() else { return };
-                let patience = target.patience();
+                let patience = target.patience;
                 let asked = smol::future::or(survey_one(&device, &contents, target), async {
                     async_io::Timer::after(patience).await;
                 });
@@ -52,7 +52,7 @@ async fn survey_one(device: &Device, contents: &[ContentKeys], target: Target) {
             return device.keep(line);
         }
     }
-    if let Ok(line) = connect(device, target, target.patience()).await {
+    if let Ok(line) = connect(device, target, target.patience).await {
         if let Ok(line) = exchange_survey(device, contents, target, line).await {
             device.keep(line);
         }

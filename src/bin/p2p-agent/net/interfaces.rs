@@ -12,6 +12,7 @@ use std::path::Path;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
 
+use p2p_agent::discovery::is_on_link;
 use p2p_agent::limits::{INTERFACE_NAME_BYTES, INTERFACES};
 
 use super::kind::{Kind, SYSFS};
@@ -40,21 +41,9 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Is `peer` a neighbour's address: in the subnet, neither the own one nor the subnet's broadcast or network address?
+    /// Is `peer` a neighbour's address?
     pub fn is_on_link(&self, peer: Ipv4Addr) -> bool {
-        let mask = self.mask();
-        let host = peer.to_bits() & !mask;
-        let ends_are_reserved = self.prefix < 31; // RFC 3021
-        (peer.to_bits() ^ self.addr.to_bits()) & mask == 0
-            && peer != self.addr
-            && !(ends_are_reserved && (host == 0 || host == !mask))
-            && !peer.is_broadcast()
-            && !peer.is_multicast()
-            && !peer.is_unspecified()
-    }
-
-    fn mask(&self) -> u32 {
-        u32::MAX.checked_shl(32_u32.saturating_sub(self.prefix.into())).unwrap_or(0)
+        is_on_link(self.addr, self.prefix, peer)
     }
 }
 

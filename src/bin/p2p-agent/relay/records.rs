@@ -51,14 +51,9 @@ impl Relay<'_> {
                 return End::Left;
             }
             let asked_at = clock::now();
-            let dry_at = self.dry_at();
-            let record = self.record(&mut taken.line, &mut taken.opener);
             // Whatever the source still says: nobody waits longer than this without a byte.
-            let too_late = async {
-                Timer::at(dry_at).await;
-                Err(End::Source(SourceEnd::Stalled))
-            };
-            let (length, last) = match or(record, too_late).await {
+            let left = self.dry_at().saturating_duration_since(std::time::Instant::now());
+            let (length, last) = match self.record(&mut taken.line, &mut taken.opener, left).await {
                 Ok(record) => record,
                 Err(end) => return end,
             };
@@ -163,16 +158,17 @@ impl Relay<'_> {
         }
     }
 
-    /// Receives and opens one record; its data lies behind the header's place in the buffer.
-    async fn record(&mut self, line: &mut Line, opener: &mut Opener) -> Result<(usize, bool), End> {
+    /// Receives and opens one record, which may take `left`; its data lies behind the header's place in the buffer.
+    async fn record(&mut self, line: &mut Line, opener: &mut Opener, left: Duration) -> Result<(usize, bool), End> {
         let Self { device, buffer, watchdog, .. } = self;
         let Some((header, data)) = buffer.split_first_chunk_mut::<RECORD_HEADER>() else { return Err(End::Dropped) };
         let Line { stream, inbox, .. } = line;
+        let whole = RECORD_TIMEOUT.min(left);
         let receive = async {
-            inbox.fill(stream, header, (&mut *watchdog, SOURCE_STALL, RECORD_TIMEOUT)).await.map_err(broken)?;
+            inbox.fill(stream, header, (&mut *watchdog, SOURCE_STALL, whole)).await.map_err(broken)?;
             let length = opener.header(header).map_err(corrupt)?.length;
             let data = data.get_mut(..length).ok_or(End::Source(SourceEnd::Corrupt))?;
-            inbox.fill(stream, data, (&mut *watchdog, SOURCE_STALL, RECORD_TIMEOUT)).await.map_err(broken)?;
+            inbox.fill(stream, data, (&mut *watchdog, SOURCE_STALL, whole)).await.map_err(broken)?;
             let last = opener.open(header, data).map_err(corrupt)?;
             Ok((length, last))
         };

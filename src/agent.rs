@@ -197,20 +197,15 @@ impl Agent {
         }
     }
 
-    /// One wire is enough, whatever else there is; so is nothing.
-    fn is_wired(&self) -> bool {
-        self.discovery.is_wired()
-    }
-
     fn condition(&self, now: Instant) -> Condition {
         let fetching = self.wants.iter().filter(|want| want.is_fetching()).count();
         Condition {
             starved: self.late_at.is_some_and(|at| now.since(at) < STARVED_MEMORY),
             may_fetch: self.may_fetch,
-            wired: self.is_wired(),
+            wired: self.discovery.is_wired(),
             speed: crate::rank::speed(self.link_rate),
             fetching: u8::try_from(fetching).unwrap_or(u8::MAX),
-            wires: !self.is_wired()
+            wires: !self.discovery.is_wired()
                 && now >= self.wires_unwilling_until
                 && self.discovery.peers().routable().any(Peer::may_lead),
             followed: true,

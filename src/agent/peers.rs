@@ -62,7 +62,7 @@ impl Agent {
     }
 
     /// A query of a peer. None means 404, whatever is held: the peer did not prove that it knows the content, or
-    /// repeats somebody's old query. Otherwise the second value tells whether a waiting local request should be polled.
+    /// repeats somebody's old query; `held` is only looked at for who did, or the time of a 404 would tell what is here. Otherwise the second value tells whether a waiting local request should be polled.
     pub fn handle_query(
         &mut self,
         now: Instant,
@@ -70,7 +70,7 @@ impl Agent {
         (from, to): (Ipv4Addr, Ipv4Addr),
         keys: &ContentKeys,
         query: &PeerRequest,
-        held: Held,
+        held: impl FnOnce() -> Held,
     ) -> Option<(Answerer, Answer, bool)> {
         let mut answerer = Answerer::accept(keys, from, to, query).ok()?;
         let PeerRequest::Query { nonce, asker, .. } = query else { return None };
@@ -86,6 +86,7 @@ impl Agent {
             Some(want) => want.handle_standing(now, from, *asker, condition),
             None => false,
         };
+        let held = held();
         if let Held::Complete(_) = held {
             self.blame.handle_query(now, keys.id(), from, asker.attempt);
         }
@@ -171,7 +172,7 @@ impl Agent {
         }
         let best = self.best_rate();
         // What another station would send it crosses the air twice: better from here, as long as the wire has room.
-        let station = self.is_wired() && self.is_station(address);
+        let station = self.discovery.is_wired() && self.is_station(address);
         let percent = if station { FULL_PERCENT } else { ADMIT_BELOW_PERCENT };
         if alternative && !self.slots.has_bandwidth(now, id, best, percent) {
             return Admission::Full;

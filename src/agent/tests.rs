@@ -27,17 +27,17 @@ fn keys() -> ContentKeys {
 fn a_proven_query_makes_a_peer_and_its_replay_makes_nothing() {
     let (mut a, mut b) = (node(1, A), node(2, B));
     let query = a.ask(NOW, &keys(), A, B, Held::Nothing).query(&keys());
-    let answered = b.handle_query(NOW, LINK, (A, B), &keys(), &query, Held::Complete(9));
+    let answered = b.handle_query(NOW, LINK, (A, B), &keys(), &query, || Held::Complete(9));
     assert!(answered.is_some());
     assert!(b.discovery.peers().routable().any(|peer| peer.addr == A));
-    assert!(b.handle_query(NOW, LINK, (A, B), &keys(), &query, Held::Complete(9)).is_none());
+    assert!(b.handle_query(NOW, LINK, (A, B), &keys(), &query, || Held::Complete(9)).is_none());
 }
 
 #[test]
 fn nothing_is_known_of_what_is_neither_held_nor_wanted() {
     let (mut a, mut b) = (node(1, A), node(2, B));
     let query = a.ask(NOW, &keys(), A, B, Held::Nothing).query(&keys());
-    assert!(b.handle_query(NOW, LINK, (A, B), &keys(), &query, Held::Nothing).is_none());
+    assert!(b.handle_query(NOW, LINK, (A, B), &keys(), &query, || Held::Nothing).is_none());
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_peer_that_is_left_altogether_is_neither_asked_nor_heeded_but_still_served()
     let query = a.ask(NOW, &keys(), A, B, Held::Part(5_000_000)).query(&keys());
     let PeerRequest::Query { asker, .. } = query else { panic!() };
     assert_eq!(asker.state, State::Fetching);
-    let answered = b.handle_query(NOW, LINK, (A, B), &keys(), &query, Held::Nothing);
+    let answered = b.handle_query(NOW, LINK, (A, B), &keys(), &query, || Held::Nothing);
     assert!(answered.is_some(), "it may take what it asks for");
     b.poll_want(NOW, keys().id());
     b.handle_round(NOW, keys().id(), Round { asked: 0, silent: 0 }, &[]);

@@ -122,7 +122,7 @@ impl Agent {
     pub fn poll_look(&mut self, now: Instant, id: PublicId) -> bool {
         let best = self.best_rate();
         let path = match self.want(id).and_then(Want::source) {
-            _ if self.is_wired() => Path::Wire,
+            _ if self.discovery.is_wired() => Path::Wire,
             Some(source) if self.is_station(source) => Path::Air,
             _ => Path::WireToAir,
         };

@@ -136,7 +136,7 @@ impl Discovery {
         }
     }
 
-    /// Whether any interface is a wire; without interfaces nothing speaks against it.
+    /// Whether any interface is a wire: one is enough, whatever else there is. Without interfaces nothing speaks against it.
     pub fn is_wired(&self) -> bool {
         self.interfaces.is_empty() || self.interfaces.iter().any(|interface| interface.wired)
     }

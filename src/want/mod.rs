@@ -320,11 +320,6 @@ impl Want {
         self.served
     }
 
-    /// The last advice, for `explain`.
-    pub fn reason(&self) -> Option<Reason> {
-        if self.told { Some(self.reason) } else { self.trouble }
-    }
-
     /// Whether nothing in the entry matters any more: neither its reason nor whom to avoid.
     pub fn is_forgettable(&self, now: Instant) -> bool {
         let at_rest = self.idle_since().is_some_and(|since| now.since(since) >= REASON_MEMORY);

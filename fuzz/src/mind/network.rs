@@ -90,7 +90,7 @@ impl Driver {
         if input.flag() && !self.queries.is_empty() {
             let (content, from, query) = self.queries[input.below(self.queries.len())];
             let held = Held::Complete(9);
-            let again = self.agent.handle_query(self.now, IfIndex(1), (from, own), &keys(content), &query, held);
+            let again = self.agent.handle_query(self.now, IfIndex(1), (from, own), &keys(content), &query, || held);
             assert!(again.is_none(), "a query is answered once");
             return;
         }
@@ -104,7 +104,7 @@ impl Driver {
             1 => Held::Part(input.number(CONTENT_BYTES)),
             _ => Held::Complete(input.number(CONTENT_BYTES)),
         };
-        let answered = self.agent.handle_query(self.now, IfIndex(1), (from, own), &keys, &query, held);
+        let answered = self.agent.handle_query(self.now, IfIndex(1), (from, own), &keys, &query, || held);
         self.queries.push((content, from, query));
         self.queries.truncate(64);
         let Some((answerer, answer, _)) = answered else { return };

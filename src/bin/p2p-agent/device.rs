@@ -9,6 +9,7 @@ use p2p_agent::keys::{ContentKeys, DomainKey};
 use p2p_agent::limits::{DOMAIN_KEYS, RECORD_BYTES, RELAYS, SLOTS, WANTS};
 use p2p_agent::record::RECORD_HEADER;
 use p2p_agent::time::Instant;
+use p2p_agent::want::Reason;
 use smol::LocalExecutor;
 
 use crate::ask::{Line, Pool};
@@ -177,6 +178,12 @@ impl Device {
         };
         add(sum, bytes);
         self.history.handle_bytes(id, source, bytes);
+    }
+
+    /// The local client was sent to the internet.
+    pub fn handle_reason(&self, id: PublicId, reason: Reason) {
+        self.tally.count_reason(reason);
+        self.history.handle_reason(id, reason);
     }
 
     /// The local client has all of a content, without the internet at the end of it.

@@ -142,7 +142,7 @@ impl World {
                     device.agent.handle_query_in_vain(addresses, request);
                 }
                 let answered =
-                    if known { device.agent.handle_query(now, ETH, addresses, keys, request, held) } else { None };
+                    if known { device.agent.handle_query(now, ETH, addresses, keys, request, || held) } else { None };
                 answered.map_or((Answer::Refused(404), false), |(_, answer, woken)| (answer, woken))
             }
             Side::Replays => (Answer::Refused(404), false),

@@ -16,6 +16,7 @@ use md5::Md5;
 use p2p_agent::agent::Refused;
 use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::limits::RELAYS;
+use p2p_agent::time::Instant;
 use p2p_agent::want::{Answered, Reason, SourceEnd, Step, Want};
 use smol::future::or;
 
@@ -42,8 +43,7 @@ pub async fn respond(device: &Rc<Device>, stream: &mut Async<UnixStream>, reques
     let outcome = respond_inner(device, stream, request).await;
     if let Err(Stop::Say(problem)) = outcome {
         if let Problem::Fetch(reason) = problem {
-            device.tally.count_reason(reason);
-            device.history.handle_reason(device.keys(&request.md5).id(), reason);
+            device.handle_reason(device.keys(&request.md5).id(), reason);
         }
         // A client that is gone needs no answer.
         let _ = fail(stream, &problem).await;
@@ -193,9 +193,8 @@ impl Relay<'_> {
     }
 
     /// When bytes have to come at the latest.
-    fn dry_at(&self) -> std::time::Instant {
-        let agent = self.device.agent.borrow();
-        clock::deadline(agent.want(self.id).map_or(clock::now(), Want::dry_at))
+    fn dry_at(&self) -> Instant {
+        self.device.agent.borrow().want(self.id).map_or(clock::now(), Want::dry_at)
     }
 
     fn fetch(&self, reason: Reason) -> Stop {
@@ -233,7 +232,7 @@ impl Relay<'_> {
         let taken = match source {
             Some(source) => {
                 let ended = async {
-                    or(self.device.off(), async { _ = Timer::at(self.dry_at()).await }).await;
+                    or(self.device.off(), async { _ = Timer::at(clock::deadline(self.dry_at())).await }).await;
                     Err(SourceEnd::Cut)
                 };
                 or(source.take(self.device, self.offset, alternative), ended).await

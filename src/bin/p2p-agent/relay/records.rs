@@ -52,7 +52,7 @@ impl Relay<'_> {
             }
             let asked_at = clock::now();
             // Whatever the source still says: nobody waits longer than this without a byte.
-            let left = self.dry_at().saturating_duration_since(std::time::Instant::now());
+            let left = self.dry_at().since(asked_at);
             let (length, last) = match self.record(&mut taken.line, &mut taken.opener, left).await {
                 Ok(record) => record,
                 Err(end) => return end,

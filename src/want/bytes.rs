@@ -1,28 +1,51 @@
-//! Bytes that came, and how a source or the whole response ended.
+//! The bytes that the client has and what is known of the whole; and how a source or the whole response ended.
 
 use core::net::Ipv4Addr;
 
 use super::{Phase, Reason, SourceEnd, Want};
-use crate::limits::LAST_ATTEMPT;
+use crate::limits::{CONTRIBUTORS, LAST_ATTEMPT};
 use crate::time::Instant;
 
-impl Want {
-    /// The followed source delivered; the client has `offset` bytes now.
-    pub fn handle_progress(&mut self, now: Instant, offset: u64) {
-        if offset > self.offset {
-            // What the own client downloads says nothing about the peers.
-            if let Phase::Follow { peer, .. } = self.phase {
-                self.dried = 0;
-                self.handle_contributor(peer);
-                if self.offset == 0 {
-                    self.attempt = self.source_attempt;
-                }
-            }
-            self.pace.handle_bytes(now, offset - self.offset);
-            self.offset = offset;
-            self.dry_since = now;
-            (self.queued_at, self.queue_rounds) = (None, 0);
-            self.trouble = None;
+/// What the client has of the content.
+#[derive(Clone, Debug)]
+pub(super) struct Bytes {
+    /// How many.
+    pub offset: u64,
+    /// In which attempt: after a whole that was not the content everything begins anew.
+    pub attempt: u8,
+    size: Option<u64>,
+    /// The size comes from the local client: who says another one has another file.
+    size_is_certain: bool,
+    /// Whose they are.
+    contributors: heapless::Vec<Ipv4Addr, CONTRIBUTORS>,
+}
+
+impl Bytes {
+    pub fn new(offset: u64, size: Option<u64>) -> Self {
+        Self { offset, attempt: 1, size, size_is_certain: size.is_some(), contributors: heapless::Vec::new() }
+    }
+
+    /// The size, once anybody told it; not one that the bytes that are there belie.
+    pub fn size(&self) -> Option<u64> {
+        self.size.filter(|size| *size >= self.offset)
+    }
+
+    /// The size, if the client told it.
+    pub fn certain_size(&self) -> Option<u64> {
+        self.size().filter(|_| self.size_is_certain)
+    }
+
+    /// A peer's word, taken where there is no other.
+    pub fn handle_rumour(&mut self, size: Option<u64>) {
+        if self.size().is_none() {
+            self.size = size;
+        }
+    }
+
+    /// The client's word.
+    pub fn handle_size(&mut self, size: Option<u64>) {
+        if size.is_some() {
+            (self.size, self.size_is_certain) = (size, true);
         }
     }
 
@@ -36,6 +59,34 @@ impl Want {
         // There is room now.
         let _ = self.contributors.push(peer);
     }
+}
+
+impl Want {
+    /// Somebody's bytes do not fit the size that somebody told; it was not the client.
+    pub fn handle_size_in_doubt(&mut self) {
+        if !self.bytes.size_is_certain {
+            self.bytes.size = None;
+        }
+    }
+
+    /// The followed source delivered; the client has `offset` bytes now.
+    pub fn handle_progress(&mut self, now: Instant, offset: u64) {
+        if offset > self.bytes.offset {
+            // What the own client downloads says nothing about the peers.
+            if let Phase::Follow { peer, attempt, .. } = self.phase {
+                self.dried = 0;
+                self.bytes.handle_contributor(peer);
+                if self.bytes.offset == 0 {
+                    self.bytes.attempt = attempt;
+                }
+            }
+            self.pace.handle_bytes(now, offset - self.bytes.offset);
+            self.bytes.offset = offset;
+            self.dry_since = now;
+            self.queue.handle_progress();
+            self.trouble = None;
+        }
+    }
 
     /// The followed source ended.
     pub fn handle_source_end(&mut self, now: Instant, peer: Ipv4Addr, end: SourceEnd) {
@@ -43,14 +94,14 @@ impl Want {
         self.trouble = match end {
             SourceEnd::Finished | SourceEnd::Exhausted | SourceEnd::Slow => self.trouble,
             SourceEnd::Busy => {
-                self.queued_at.get_or_insert(now);
+                self.queue.handle_refusal(now);
                 Some(Reason::AllBusy)
             }
             SourceEnd::Cut | SourceEnd::Stalled => Some(Reason::Stalled),
             SourceEnd::Corrupt => Some(Reason::MacFailed),
         };
-        if matches!(self.phase, Phase::Follow { .. }) {
-            if end == SourceEnd::Stalled && self.offset == self.followed_from {
+        if let Phase::Follow { from, .. } = self.phase {
+            if end == SourceEnd::Stalled && self.bytes.offset == from {
                 self.dried = self.dried.saturating_add(1);
             }
             self.enter(now, if end == SourceEnd::Finished { Phase::Over } else { Phase::Ask });
@@ -62,14 +113,13 @@ impl Want {
     /// not asked again for a while.
     pub fn handle_content_failed(&mut self, now: Instant) {
         if let Phase::Follow { peer, .. } = self.phase {
-            self.handle_contributor(peer);
+            self.bytes.handle_contributor(peer);
         }
-        let contributors = core::mem::take(&mut self.contributors);
-        for peer in contributors.into_iter().filter(|_| self.attempt >= LAST_ATTEMPT) {
+        let contributors = core::mem::take(&mut self.bytes.contributors);
+        for peer in contributors.into_iter().filter(|_| self.bytes.attempt >= LAST_ATTEMPT) {
             self.avoided.handle_end(now, peer, SourceEnd::Corrupt);
         }
-        self.attempt = LAST_ATTEMPT;
-        self.offset = 0;
+        (self.bytes.offset, self.bytes.attempt) = (0, LAST_ATTEMPT);
         self.trouble = Some(Reason::Md5Failed);
         self.enter(now, Phase::Over);
     }

@@ -8,18 +8,27 @@ use crate::limits::{PEERS, STEP_BACK, WAITS_IN_VAIN};
 use crate::random::Random;
 use crate::time::{Duration, Instant};
 
+/// What the looks round showed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Look {
+    /// Answers of the present look, by their place, whose devices were asked already.
+    tried: u128,
+    /// At the last look of a fetcher: who is furthest without fetching, and how far.
+    fed: Option<(Ipv4Addr, u64)>,
+}
+
 impl Want {
     /// While a source is followed or the lease is held: whether to ask every peer now and hand the answers to
     /// [`Want::handle_look`](super::Want::handle_look). A follower looks when it is much slower than the front, or than `best`; a fetcher looks for another
     /// one that it did not hear.
     pub fn poll_look(&mut self, now: Instant, best: u64, path: Path) -> bool {
         let due = match self.phase {
-            Phase::Follow { .. } => self.pace.poll_follower(now, self.offset, best.max(self.pace.best()), path),
-            Phase::Hold { .. } | Phase::Lost { .. } => self.told && self.pace.poll_fetcher(now),
+            Phase::Follow { .. } => self.pace.poll_follower(now, self.bytes.offset, best.max(self.pace.best()), path),
+            Phase::Hold { .. } | Phase::Lost { .. } => self.lease.is_told && self.pace.poll_fetcher(now),
             _ => false,
         };
         if due {
-            self.tried = 0;
+            self.look.tried = 0;
         }
         due
     }
@@ -47,7 +56,7 @@ impl Want {
             }
             return None;
         };
-        self.tried |= bit(answers, better);
+        self.look.tried |= bit(answers, better);
         Some(better)
     }
 
@@ -55,7 +64,7 @@ impl Want {
     /// each gets half: unless one of them lets the other go ahead. Chance says which.
     fn keeps_step(&self, now: Instant, peer: Ipv4Addr, answers: &[Answered], condition: Condition) -> bool {
         let is_shared = |answer: &Answered| answer.peer == peer && answer.standing.active > 1;
-        let is_near = |standing: &Standing| standing.available.saturating_add(self.pace.worth(now)) > self.offset;
+        let is_near = |standing: &Standing| standing.available.saturating_add(self.pace.worth(now)) > self.bytes.offset;
         let keeps_up = |answer: &Answered| {
             let Answered { peer: other, standing, .. } = answer;
             *other != peer
@@ -64,7 +73,7 @@ impl Want {
                 && !self.avoided.contains(now, *other)
         };
         // Through the air nothing is gained by a chain; and who has refused in this look had no room, which a pause does not change.
-        let may_gain = condition.wired && self.tried == 0 && self.pace.is_stuck();
+        let may_gain = condition.wired && self.look.tried == 0 && self.pace.is_stuck();
         may_gain && answers.iter().any(is_shared) && answers.iter().any(keeps_up)
     }
 
@@ -81,27 +90,28 @@ impl Want {
         let station = !condition.wired;
         // A station that a wire feeds leaves it for a wire only: whatever slows it, a way through the air twice is no better.
         let kept = |answer: &&Answered| !station || answer.wired || source.is_some_and(|source| !source.wired);
-        let fresh = |answer: &&Answered| answer.peer != peer && self.tried & bit(answers, answer.peer) == 0;
+        let fresh = |answer: &&Answered| answer.peer != peer && self.look.tried & bit(answers, answer.peer) == 0;
         let others = || answers.iter().filter(fresh).filter(kept);
         // One that another station feeds takes any wire that is ahead at all.
         if station && source.is_none_or(|source| !source.wired) {
             let wires = others().filter(|answer| answer.wired);
-            if let Some(wire) = choose(wires, self.offset, self.attempt, false, &self.avoided, now, random) {
+            if let Some(wire) = choose(wires, self.bytes.offset, self.bytes.attempt, false, &self.avoided, now, random)
+            {
                 return Some(wire.peer);
             }
             if self.pace.looks_for_wire() {
                 return None;
             }
         }
-        let offset = self.offset.saturating_add(self.pace.worth(now));
-        if let Some(better) = choose(others(), offset, self.attempt, condition.wired, &self.avoided, now, random) {
+        let offset = self.bytes.offset.saturating_add(self.pace.worth(now));
+        if let Some(better) = choose(others(), offset, self.bytes.attempt, condition.wired, &self.avoided, now, random)
+        {
             return Some(better.peer);
         }
         // Nobody is far ahead, but the source is crowded: behind the next one ahead that feeds fewer all go faster.
         let active = |answer: &&Answered| answer.standing.active;
         let crowd = source.as_ref().map_or(0, active);
-        let freer =
-            |answer: &&Answered| answer.standing.active.saturating_add(1) < crowd && self.is_known_source(answer);
+        let freer = |answer: &&Answered| answer.standing.active.saturating_add(1) < crowd && self.is_source(answer);
         let open = others().filter(freer).filter(|answer| !self.avoided.contains(now, answer.peer));
         open.min_by_key(|answer| answer.standing.available).map(|next| next.peer)
     }
@@ -110,29 +120,31 @@ impl Want {
     fn yield_to_unheard(&mut self, now: Instant, answers: &[Answered], condition: Condition) {
         let fed = |answer: &&Answered| {
             let Answered { peer, standing, .. } = answer;
-            standing.state == State::Partial && standing.attempt == self.attempt && self.counts(now, *peer, standing)
+            standing.state == State::Partial
+                && standing.attempt == self.bytes.attempt
+                && self.counts(now, *peer, standing)
         };
         let front = answers.iter().filter(fed).max_by_key(|answer| answer.standing.available);
         let front = front.map(|answer| (answer.peer, answer.standing.available));
-        let before = core::mem::replace(&mut self.fed, front);
+        let before = core::mem::replace(&mut self.look.fed, front);
         // Who is there for the first time is looked at again soon: only the second look says whether it grows.
         if front.is_some_and(|now| before.is_none_or(|before| before.0 != now.0)) && !condition.followed {
             self.pace.handle_rival(now);
         }
         let grows = front.zip(before).is_some_and(|(now, before)| now.0 == before.0 && now.1 > before.1);
         if grows && self.is_fetching() && !condition.followed && self.dried < WAITS_IN_VAIN {
-            self.yielding = true;
+            self.lease.is_yielding = true;
             self.enter(now, Phase::Over);
         }
     }
 
-    /// The better source granted the bytes, or refused them.
-    pub fn handle_moved(&mut self, now: Instant, to: Ipv4Addr, moved: Result<(), SourceEnd>) {
+    /// The better source granted the bytes, of such an attempt, or refused them.
+    pub fn handle_moved(&mut self, now: Instant, to: Ipv4Addr, moved: Result<u8, SourceEnd>) {
         let Phase::Follow { peer, .. } = self.phase else { return };
         match moved {
-            Ok(()) => {
+            Ok(attempt) => {
                 self.avoided.handle_end(now, peer, SourceEnd::Slow);
-                self.enter(now, Phase::Follow { peer: to, alternative: true });
+                self.follow(now, to, true, attempt);
             }
             // It may have room at the next look; there are more of them than can be avoided.
             Err(SourceEnd::Busy) => {}

@@ -22,6 +22,7 @@ mod pace;
 mod reason;
 mod rival;
 mod round;
+mod search;
 mod source;
 mod step;
 
@@ -29,12 +30,18 @@ use core::net::Ipv4Addr;
 
 use crate::content::{NodeId, PublicId};
 use crate::keys::ContentKeys;
-use crate::limits::{CONTRIBUTORS, FEW_IN_A_ROW, REASON_MEMORY, WAIT_WITHOUT_BYTES};
+use crate::limits::{REASON_MEMORY, WAIT_WITHOUT_BYTES};
 use crate::time::Instant;
+use bytes::Bytes;
+use lease::Lease;
+use look::Look;
 use pace::Pace;
 pub use pace::Path;
 pub use reason::Reason;
 pub use rival::Rivals;
+use round::Queue;
+pub use search::Scope;
+use search::Search;
 pub use source::{Answered, Avoided, SourceEnd, choose};
 pub use step::{Condition, Round, Step};
 
@@ -45,6 +52,10 @@ enum Phase {
     Follow {
         peer: Ipv4Addr,
         alternative: bool,
+        /// The first byte makes it this device's.
+        attempt: u8,
+        /// Bytes that were there when it was found.
+        from: u64,
     },
     Wait {
         until: Instant,
@@ -78,17 +89,6 @@ impl Phase {
     }
 }
 
-/// Whom a round asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Those of whom a source is likely.
-    Few,
-    /// Some by chance: there are sources, and room is looked for.
-    Wide,
-    /// Everybody: whether to claim is decided only so.
-    All,
-}
-
 /// The state of one wanted content.
 pub struct Want {
     keys: ContentKeys,
@@ -96,60 +96,27 @@ pub struct Want {
     other_keys: Option<ContentKeys>,
     tie_break: [u8; 8],
     phase: Phase,
+    changed_at: Instant,
     /// A local response is attached.
     served: bool,
-    offset: u64,
-    size: Option<u64>,
-    /// The size comes from the local client: who says another one has another file.
-    size_is_certain: bool,
-    attempt: u8,
-    /// The attempt of the present source: its first byte makes it this device's.
-    source_attempt: u8,
-    dry_since: Instant,
-    changed_at: Instant,
+    bytes: Bytes,
+    search: Search,
+    queue: Queue,
+    lease: Lease,
+    look: Look,
+    pace: Pace,
     rivals: Rivals,
     avoided: Avoided,
-    /// Whose bytes are in what the client has.
-    contributors: heapless::Vec<Ipv4Addr, CONTRIBUTORS>,
+    /// How the last source failed.
     trouble: Option<Reason>,
+    /// Why the client was last sent to the internet.
     reason: Reason,
-    /// The client knows the reason: it has its 404.
-    told: bool,
-    lost_at: Option<Instant>,
-    hint_due_at: Instant,
-    announced: u32,
-    announce_at: Instant,
-    pace: Pace,
-    /// Since when every source is fed to its speed.
-    queued_at: Option<Instant>,
-    /// Rounds that may ask a few before one has to ask everybody.
-    few_left: u8,
-    /// Whom the round that is under way asks.
-    scope: Scope,
-    /// More than one device has the content or wants it, as far as was last asked widely.
-    elsewhere: bool,
-    /// Only a part was asked where there had been sources, and there was none.
-    must_ask_all: bool,
-    /// Everybody has been asked since the request.
-    asked_all: bool,
-    /// Better placed devices that waited, too, when everybody was asked.
-    queue_place: u32,
-    /// Rounds since every source is fed to its speed.
-    queue_rounds: u32,
+    /// Since when no byte came.
+    dry_since: Instant,
     /// Waits and sources in a row that ended without a byte.
     dried: u8,
-    /// Bytes that were there when the present source was found.
-    followed_from: u64,
-    /// A device with a better link is to fetch instead.
-    stepping_back: bool,
     /// When this station first let the wired devices go first.
     wire_awaited_since: Option<Instant>,
-    /// Answers of the present look, by their place, whose devices were asked already.
-    tried: u128,
-    /// At the last look of a fetcher: who is furthest without fetching, and how far.
-    fed: Option<(Ipv4Addr, u64)>,
-    /// A better fetcher was found; the own client has not heard of it yet.
-    yielding: bool,
 }
 
 impl Want {
@@ -160,66 +127,33 @@ impl Want {
             keys,
             other_keys: None,
             phase: Phase::Ask,
-            served: true,
-            offset,
-            size,
-            size_is_certain: size.is_some(),
-            attempt: 1,
-            source_attempt: 1,
-            dry_since: now,
             changed_at: now,
+            served: true,
+            bytes: Bytes::new(offset, size),
+            search: Search::new(),
+            queue: Queue::default(),
+            lease: Lease::new(),
+            look: Look::default(),
+            pace: Pace::default(),
             rivals: Rivals::default(),
             avoided: Avoided::default(),
-            contributors: heapless::Vec::new(),
             trouble: None,
             reason: Reason::NobodyHasIt,
-            told: false,
-            lost_at: None,
-            hint_due_at: Instant::ZERO,
-            announced: 0,
-            announce_at: Instant::FAR,
-            pace: Pace::default(),
-            queued_at: None,
-            few_left: FEW_IN_A_ROW,
-            scope: Scope::All,
-            elsewhere: true,
-            must_ask_all: false,
-            asked_all: false,
-            queue_place: 0,
-            queue_rounds: 0,
+            dry_since: now,
             dried: 0,
-            followed_from: 0,
-            stepping_back: false,
             wire_awaited_since: None,
-            tried: 0,
-            fed: None,
-            yielding: false,
         }
     }
 
     /// The local client asks again, now from `offset`.
     pub fn handle_request(&mut self, now: Instant, offset: u64, size: Option<u64>) {
         self.served = true;
-        self.yielding = false;
-        self.offset = offset;
-        self.handle_size(size);
+        self.lease.is_yielding = false;
+        self.bytes.offset = offset;
+        self.bytes.handle_size(size);
         // A turn that came in mid-relay is still to be told; everything else starts with a fresh look at the site.
-        if self.told || !matches!(self.phase, Phase::Hold { .. }) {
+        if self.lease.is_told || !matches!(self.phase, Phase::Hold { .. }) {
             self.restart(now);
-        }
-    }
-
-    fn handle_size(&mut self, size: Option<u64>) {
-        if size.is_some() {
-            self.size = size;
-            self.size_is_certain = true;
-        }
-    }
-
-    /// Somebody's bytes do not fit the size that somebody told; it was not the client.
-    pub fn handle_size_in_doubt(&mut self) {
-        if !self.size_is_certain {
-            self.size = None;
         }
     }
 
@@ -249,7 +183,7 @@ impl Want {
                 Step::Query
             }
             Phase::Asked | Phase::Claimed => Step::Wait { until: dry_at },
-            Phase::Follow { peer, alternative } => Step::Follow { peer, alternative },
+            Phase::Follow { peer, alternative, .. } => Step::Follow { peer, alternative },
             Phase::Wait { until } | Phase::StepBack { until } => Step::Wait { until: until.min(dry_at) },
             Phase::Hold { .. } => Step::Fetch { reason: self.reason },
             Phase::Lost { .. } | Phase::OwnBusiness | Phase::Over => {
@@ -261,7 +195,7 @@ impl Want {
 
     /// Bytes that the client has.
     pub fn offset(&self) -> u64 {
-        self.offset
+        self.bytes.offset
     }
 
     /// Devices with the other domain key know the content by these.
@@ -286,12 +220,12 @@ impl Want {
 
     /// Total size, once anybody told it; not one that the bytes that are there belie.
     pub fn size(&self) -> Option<u64> {
-        self.size.filter(|size| *size >= self.offset)
+        self.bytes.size()
     }
 
     /// Whether bytes may still come: a follower of this node's `.part` waits for them.
     pub fn is_live(&self) -> bool {
-        let waits = (self.served || self.yielding) && !self.stepping_back;
+        let waits = (self.served || self.lease.is_yielding) && !self.lease.is_stepping_back;
         matches!(self.phase, Phase::Follow { .. } | Phase::Hold { .. }) || waits
     }
 
@@ -333,26 +267,29 @@ impl Want {
 
     fn restart(&mut self, now: Instant) {
         self.dry_since = now;
-        self.told = false;
-        (self.few_left, self.asked_all, self.queue_place, self.elsewhere) = (FEW_IN_A_ROW, false, 0, true);
+        self.lease.is_told = false;
+        self.search.restart();
+        self.queue.restart();
         self.enter(now, Phase::Ask);
+    }
+
+    fn follow(&mut self, now: Instant, peer: Ipv4Addr, alternative: bool, attempt: u8) {
+        self.enter(now, Phase::Follow { peer, alternative, attempt, from: self.bytes.offset });
     }
 
     fn hold(&mut self, now: Instant, reason: Reason) {
         self.reason = reason;
-        self.told = false;
+        self.lease.is_told = false;
         self.enter(now, Phase::Hold { moved_at: now });
     }
 
     fn enter(&mut self, now: Instant, phase: Phase) {
         if matches!(phase, Phase::Claim { .. } | Phase::Hold { .. }) && !matches!(self.phase, Phase::Claimed) {
-            self.announced = 0;
-            self.announce_at = now;
+            self.lease.announce(now);
         }
         if matches!(phase, Phase::Follow { .. } | Phase::Hold { .. }) {
             self.pace.handle_start(now);
-            self.stepping_back = false;
-            self.followed_from = self.offset;
+            self.lease.is_stepping_back = false;
         }
         self.phase = phase;
         self.changed_at = now;

@@ -90,8 +90,9 @@ impl World {
         if !matches!(file.relay, Relay::Following) {
             return;
         }
+        let granted = file.look.answers.iter().find(|answer| answer.peer == address(peer));
         let moved = match taken {
-            Taken::Records(_) => Ok(()),
+            Taken::Records(_) => Ok(granted.map_or(1, |answer| answer.standing.attempt)),
             Taken::Busy => Err(SourceEnd::Busy),
             Taken::NotAhead => Err(SourceEnd::Exhausted),
             Taken::TimedOut => Err(SourceEnd::Cut),

@@ -142,7 +142,7 @@ impl Relay<'_> {
                         Err(SourceEnd::Cut)
                     })
                     .await;
-                    let moved = taken.as_ref().map(|_| ()).map_err(|end| *end);
+                    let moved = taken.as_ref().map(|taken| taken.standing.attempt).map_err(|end| *end);
                     if let Some(want) = device.agent.borrow_mut().want_mut(*id) {
                         want.handle_moved(clock::now(), peer, moved);
                     }

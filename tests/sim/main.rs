@@ -20,6 +20,7 @@ mod fault;
 mod flow;
 mod link;
 mod node;
+mod outcome;
 mod promise;
 mod scenario;
 mod sites;
@@ -30,7 +31,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use node::Us;
-use scenario::{Kind, Outcome, Scenario};
+use outcome::Outcome;
+use scenario::{Kind, Scenario};
 use sites::{PLAIN, scenarios};
 use world::S;
 

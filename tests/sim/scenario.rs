@@ -1,13 +1,14 @@
-//! The sites of the table, and what one run of one of them came to.
+//! The kinds of site in the table, and one run of one of them.
 
 use crate::event::Event;
 use crate::fault::Fault;
 use crate::node::{Dice, Link, Side, Us};
-use crate::world::{MS, S, Site, TICK, World};
+use crate::outcome::{Outcome, check, first_start, ideal, missing, outcome};
+use crate::world::{MS, S, Site, World};
 
 const MIB: u64 = 1 << 20;
 /// The size of the lab's content.
-const SIZE: u64 = 64 * MIB;
+pub const SIZE: u64 = 64 * MIB;
 /// When the sync file tells everybody, on a site that has been up for a while.
 const TOLD_AT: Us = 10 * S;
 
@@ -81,28 +82,6 @@ pub enum Kind {
     SizeUnknown,
     /// The origin has to get the content itself before its first byte.
     SlowOrigin,
-}
-
-/// What a run came to.
-#[derive(Clone, Copy, Debug)]
-pub struct Outcome {
-    pub ratio: f64,
-    /// Time until the last device has it, over the least time that the links allow.
-    pub slowness: f64,
-    pub double: bool,
-    /// Longest time without a byte after the first, µs.
-    pub gap: Us,
-    /// Longest time from the client's request to its first byte, µs.
-    pub first: Us,
-    /// Most transfers that one device served at once.
-    pub slots: usize,
-    pub queries: f64,
-    /// Of queries, batched ones, connections for them, and datagrams.
-    pub packets: f64,
-    pub datagrams: f64,
-    /// Largest part of all bytes from the internet that one device fetched.
-    pub largest: f64,
-    pub follows: f64,
 }
 
 fn mbit(rate: u64) -> f64 {
@@ -235,103 +214,4 @@ fn arrange(world: &mut World, kind: Kind, dice: &mut Dice) {
         Kind::Forges => world.nodes[n - 1].side = Side::Forges,
     }
     world.nodes.iter_mut().filter(|node| node.side != Side::Honest).for_each(|node| node.counted = false);
-}
-
-/// What must be true of every site in the end, and of some.
-fn check(world: &World, kind: Kind) {
-    let honest = || world.nodes.iter().enumerate().filter(|(_, node)| node.side == Side::Honest);
-    for (at, node) in honest().filter(|(_, node)| node.on) {
-        let right = |file: &crate::node::File| file.finished_at.is_none() || file.complete && file.rotten_at.is_none();
-        if !node.files.iter().all(right) {
-            world.fail(&format!("device {at} took a wrong content for the right one"));
-        }
-    }
-    let fetched = |at: usize| world.nodes[at].files.iter().map(|file| file.internet).sum::<u64>() > 0;
-    for (at, node) in honest().filter(|(at, _)| fetched(*at)) {
-        if !node.may_fetch {
-            world.fail(&format!("device {at} is metered and fetched"));
-        }
-        if kind == Kind::Leftovers && at % 3 != 0 {
-            world.fail(&format!("device {at} fetched, and others had more of it"));
-        }
-    }
-}
-
-fn first_start(world: &World) -> Us {
-    let wanted = world.nodes.iter().filter(|node| node.side == Side::Honest);
-    wanted.flat_map(|node| &node.files).filter(|file| !file.complete).map(|file| file.begins_at).min().unwrap_or(0)
-}
-
-/// When the last device can have everything at the earliest: the uplink brings what nobody has, every link what its device
-/// lacks, the air what its stations lack.
-fn ideal(world: &World, kind: Kind) -> Us {
-    let started = first_start(world);
-    let honest = || world.nodes.iter().filter(|node| node.side == Side::Honest);
-    let span = |bytes: u64, rate: f64| (bytes as f64 / rate * S as f64) as Us;
-    let mut end = started;
-    let missing = missing(world, kind);
-    if missing > 0 && world.site.uplink > 0.0 {
-        let link = honest().map(|node| node.link.down).fold(0.0, f64::max);
-        // Several devices can share the work of several files.
-        let rate = if world.contents.len() > 1 { world.site.uplink } else { world.site.uplink.min(link) };
-        end = end.max(started + span(missing, rate));
-    }
-    let (mut over_air, mut most) = (0, 0);
-    for node in honest().filter(|node| node.counted) {
-        let lacks: u64 = node.files.iter().zip(&world.contents).map(|(file, content)| content.size - file.part).sum();
-        let begins = node.files.iter().map(|file| file.begins_at).min().unwrap_or(0);
-        end = end.max(begins + span(lacks, node.link.down.min(node.link.disk)));
-        over_air += if node.link.wifi { lacks } else { 0 };
-        most = most.max(lacks);
-    }
-    if honest().all(|node| node.link.wifi) {
-        // What one of them has got from the internet the others get through the air twice.
-        over_air = 2 * over_air - most;
-    }
-    if matches!(kind, Kind::Isolated | Kind::IsolatedMetered) {
-        // All of it goes through the one device that they all reach.
-        end = end.max(started + span(over_air, world.nodes[0].link.up));
-    }
-    end.max(started + span(over_air, world.site.air)).max(started + TICK)
-}
-
-/// What no device of the site has, so that it has to come over the uplink once.
-fn missing(world: &World, kind: Kind) -> u64 {
-    let lacks = |content: usize| {
-        let parts = world.nodes.iter().map(|node| node.files[content].part);
-        world.contents[content].size - parts.max().unwrap_or(0)
-    };
-    match kind {
-        Kind::Rotten => world.contents[0].size,
-        Kind::Apart => world.contents[0].size * world.nodes.len() as u64,
-        _ => (0..world.contents.len()).map(lacks).sum(),
-    }
-}
-
-/// What a device sends and causes to be sent when it asks: a query, its answer and an acknowledgement; two packets each way for thirty contents, and an
-/// acknowledgement; three to connect.
-fn packets(node: &crate::node::Node) -> u64 {
-    3 * node.queries + 5 * node.surveys + 3 * node.connections + node.datagrams
-}
-
-fn outcome(world: &World, ideal: Us, started: Us) -> Outcome {
-    let nodes = world.nodes.len() as f64;
-    let all: u64 = world.contents.iter().map(|content| content.size).sum();
-    let fetched = |node: &crate::node::Node| node.files.iter().map(|file| file.internet).sum::<u64>();
-    let internet: u64 = world.nodes.iter().map(fetched).sum();
-    let counted = || world.nodes.iter().filter(|node| node.counted && node.on).flat_map(|node| &node.files);
-    let ended = counted().filter_map(|file| file.finished_at).max().unwrap_or(started);
-    Outcome {
-        ratio: internet as f64 / all as f64,
-        slowness: (ended - started) as f64 / (ideal - started) as f64,
-        double: internet as f64 > world.missing as f64 + 0.02 * all.max(SIZE) as f64,
-        gap: counted().map(|file| file.gap).max().unwrap_or(0),
-        first: counted().map(|file| file.first).max().unwrap_or(0),
-        slots: world.nodes.iter().map(|node| node.most_served).max().unwrap_or(0),
-        packets: world.nodes.iter().map(packets).sum::<u64>() as f64 / nodes,
-        queries: world.nodes.iter().map(|node| node.queries).sum::<u64>() as f64 / nodes,
-        datagrams: world.nodes.iter().map(|node| node.datagrams).sum::<u64>() as f64 / nodes,
-        largest: world.nodes.iter().map(fetched).max().unwrap_or(0) as f64 / internet.max(1) as f64,
-        follows: world.nodes.iter().flat_map(|node| &node.files).map(|file| f64::from(file.moves)).sum::<f64>() / nodes,
-    }
 }

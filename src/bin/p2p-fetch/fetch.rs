@@ -12,23 +12,22 @@
 //! "Cut" costs nothing but the question: every byte that arrived is in the `.part`. What brings no byte is tried with
 //! growing waits and a bounded number of times, so that no storm of refusals makes this program spin (design, 2.3).
 
-use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crate::agent::{Agent, Reply};
+use crate::agent::Agent;
 use crate::backoff::Backoff;
 use crate::directory::check_room;
 use crate::download::Downloaded;
 use crate::failure::{Failure, Kind};
 use crate::internet::Internet;
 use crate::limits::{ATTEMPTS, BREATH, BUSY_AGENT_PATIENCE, CHUNK_BYTES, RELAYS_WITHOUT_PROGRESS};
-use crate::local_http::Body;
 use crate::options::{Options, Wanted};
 use crate::outcome::Outcome;
 use crate::part::{Opened, Part};
 use crate::progress::Progress;
+use crate::relay::Asked;
 use crate::report::Figures;
 
 /// One content to be fetched.
@@ -40,26 +39,14 @@ pub struct Fetch<'a> {
     pub(crate) progress: Progress,
     pub(crate) figures: Arc<Figures>,
     pub(crate) outcome: Outcome,
-    size: Option<u64>,
+    pub(crate) size: Option<u64>,
     /// It comes from the sync file or the origin; an agent may be mistaken, or worse.
-    size_is_certain: bool,
+    pub(crate) size_is_certain: bool,
     /// In this attempt: all bytes came from the internet, and nobody else said where they end.
-    internet_alone: bool,
+    pub(crate) internet_alone: bool,
     pub(crate) ranges: bool,
     pub(crate) generation: u32,
     backoff: Backoff,
-}
-
-/// How asking the agent ended.
-enum Asked {
-    /// With the last byte.
-    Ended,
-    /// In the middle, or before the first byte.
-    Cut,
-    /// It wants to be asked later.
-    Busy(Duration),
-    /// The internet is next.
-    Internet { agent_is_there: bool },
 }
 
 impl<'a> Fetch<'a> {
@@ -213,91 +200,11 @@ impl<'a> Fetch<'a> {
         )
     }
 
-    // --- from peers ---------------------------------------------------------------------------------------------
-
-    fn ask(&mut self, part: &mut Part) -> Result<Asked, Failure> {
-        self.progress.asking();
-        Ok(match self.agent.ask(self.wanted.md5, part.len(), self.size) {
-            Reply::Bytes { start, size, body } => {
-                if !self.hear(part, size) {
-                    self.outcome.reason = Some("the agent tells a size that cannot be".into());
-                    return Ok(Asked::Internet { agent_is_there: false });
-                }
-                self.internet_alone = false;
-                self.progress.source("from peers", part.len());
-                self.relay(part, start, body)?
-            }
-            Reply::End => {
-                self.internet_alone = false;
-                Asked::Ended
-            }
-            Reply::Busy { retry_after } => Asked::Busy(retry_after),
-            Reply::Fetch { reason } => {
-                self.outcome.reason = Some(reason);
-                Asked::Internet { agent_is_there: true }
-            }
-            Reply::Unusable { why } => {
-                self.outcome.reason = Some(why);
-                Asked::Internet { agent_is_there: false }
-            }
-        })
-    }
-
-    fn relay(&mut self, part: &mut Part, start: u64, mut body: Body) -> Result<Asked, Failure> {
-        let mut skip = part.len().saturating_sub(start);
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            let read = match body.read(&mut chunk) {
-                Ok(0) if self.is_short(part) => return Ok(Asked::Cut),
-                Ok(0) => return Ok(Asked::Ended),
-                Ok(read) => read,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                // It fails over or ends the response in less time; an agent that does neither is not asked again.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    self.outcome.reason = Some("the agent fell silent".into());
-                    return Ok(Asked::Internet { agent_is_there: false });
-                }
-                Err(_) => return Ok(Asked::Cut),
-            };
-            let fresh = behind(chunk.get(..read).unwrap_or_default(), &mut skip);
-            if !fresh.is_empty() {
-                if self.is_too_much(part, fresh.len() as u64) {
-                    self.outcome.reason = Some("the agent sends more than there is, or than there is room for".into());
-                    return Ok(Asked::Internet { agent_is_there: false });
-                }
-                self.outcome.peers += fresh.len() as u64;
-                self.append(part, fresh)?;
-            }
-        }
-    }
-
-    /// The size that the agent tells is believed as far as nothing speaks against it; false: it cannot be.
-    fn hear(&mut self, part: &Part, size: Option<u64>) -> bool {
-        let Some(size) = size.filter(|size| self.size != Some(*size)) else { return true };
-        let missing = size.saturating_sub(part.len());
-        if self.size_is_certain || size < part.len() || check_room(&self.options.content, missing).is_err() {
-            return false;
-        }
-        self.size = Some(size);
-        self.figures.size.store(size, Relaxed);
-        true
-    }
-
     fn forget_size(&mut self) {
         self.size = self.wanted.size;
         self.size_is_certain = self.size.is_some();
         self.figures.size.store(self.size.unwrap_or(0), Relaxed);
     }
-
-    /// Nobody but this bounds a relay that does not end.
-    fn is_too_much(&self, part: &Part, more: u64) -> bool {
-        match self.size {
-            Some(size) => part.len().saturating_add(more) > size,
-            None => check_room(&self.options.content, more).is_err(),
-        }
-    }
-
-    // --- both ---------------------------------------------------------------------------------------------------
 
     /// Bytes from anywhere.
     pub(crate) fn append(&mut self, part: &mut Part, bytes: &[u8]) -> Result<(), Failure> {

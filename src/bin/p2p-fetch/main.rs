@@ -26,6 +26,7 @@ mod options;
 mod outcome;
 mod part;
 mod progress;
+mod relay;
 mod report;
 
 use std::io::Write;

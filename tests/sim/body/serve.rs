@@ -1,4 +1,4 @@
-//! The counterpart of `serve.rs` and `disk.rs`: takes, and what the two ends of a transfer notice.
+//! The counterpart of `serve/` and `disk.rs`: takes, and what the two ends of a transfer notice.
 
 use p2p_agent::limits::{HEARTBEAT, LEASE_STALL, SOURCE_STALL};
 use p2p_agent::slots::Admission;

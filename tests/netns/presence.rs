@@ -73,7 +73,7 @@ fn a_device_on_two_networks_finds_and_serves_its_peers_on_both() {
 #[test]
 fn a_device_without_a_link_waits_for_one_says_so_once_and_follows_its_address() {
     lab::run(a_device_without_a_link_waits_for_one_says_so_once_and_follows_its_address, |site| {
-        const SENTENCE: &str = "no usable network interface";
+        const SENTENCE: &str = "no usable network interface (eth0 is down)";
         let content = Content::random(7, 1 << 20);
         let url = site.origin.publish(&content);
         let (mut late, mut here) = (site.device(0), site.device(1));

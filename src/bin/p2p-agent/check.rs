@@ -9,6 +9,7 @@ use p2p_agent::policy::{Decision, Device, Marker, Reason, count_cores, decide};
 
 use crate::Failure;
 use crate::cli::{Options, exit};
+use crate::net::interfaces::why_none;
 use crate::net::ports::Ports;
 use crate::run::{Setup, socket_is_free};
 use crate::store::Store;
@@ -37,7 +38,10 @@ pub fn check(options: &Options) -> Result<String, Failure> {
     let names: Vec<_> = links.iter().map(|link| format!("{} ({}/{})", link.name, link.addr, link.prefix)).collect();
     let mut sentence = format!("p2p-agent would start, because {why}");
     match names.as_slice() {
-        [] => sentence.push_str(", and wait for a usable network interface; there is none now"),
+        [] => {
+            let why = why_none(&setup.filter);
+            sentence.push_str(&format!(", and wait for a usable network interface; there is none now{why}"));
+        }
         names => sentence.push_str(&format!(", on {}", names.join(", "))),
     }
     if !store.stats().present {

@@ -12,7 +12,7 @@ use smol::LocalExecutor;
 use smol::future::or;
 
 use crate::device::Device;
-use crate::net::interfaces::{Filter, Interfaces};
+use crate::net::interfaces::{Filter, Interfaces, why_none};
 use crate::net::link_watch::LinkWatch;
 use crate::net::udp;
 use crate::tally::add;
@@ -37,7 +37,7 @@ async fn follow_links(device: &Device, filter: &Filter) {
                 take_links(device, links);
                 let none = device.interfaces.borrow().is_empty();
                 if none && !said_none {
-                    warn!("there is no usable network interface; waiting for one");
+                    warn!("there is no usable network interface{}; waiting for one", why_none(filter));
                 }
                 said_none = none;
             }

@@ -94,6 +94,42 @@ pub fn usable(filter: &Filter) -> io::Result<Interfaces> {
     Ok(found)
 }
 
+/// Why none is usable, for a person: in parentheses behind the word that there is none. Empty where nothing else is there either.
+pub fn why_none(filter: &Filter) -> String {
+    let entries: Vec<_> = getifaddrs().map(Iterator::collect).unwrap_or_default();
+    let mut said: Vec<String> = entries.iter().filter_map(|entry| why_not(entry, &entries, filter)).collect();
+    if let Filter::Named(names) = filter {
+        let is_there = |name: &Name| entries.iter().any(|entry| entry.interface_name == name.as_str());
+        said.extend(names.iter().filter(|name| !is_there(name)).map(|name| format!("{name} does not exist")));
+    }
+    // As many as can be used: a host of containers has hundreds.
+    said.truncate(INTERFACES);
+    if said.is_empty() { said.concat() } else { format!(" ({})", said.join(", ")) }
+}
+
+/// Told of the entry with the hardware address, so once for each interface; of loopback, or where others are named, nothing.
+fn why_not(entry: &InterfaceAddress, entries: &[InterfaceAddress], filter: &Filter) -> Option<String> {
+    let (_, hardware) = link(entry)?;
+    let name = Name::try_from(entry.interface_name.as_str()).ok()?;
+    let named = matches!(filter, Filter::Named(names) if names.contains(&name));
+    if !named && (matches!(filter, Filter::Named(_)) || entry.flags.contains(InterfaceFlags::IFF_LOOPBACK)) {
+        return None;
+    }
+    let of_it = |other: &&InterfaceAddress| other.interface_name.split(':').next() == Some(&name);
+    let why = if !filter.takes(&name, Kind::look(Path::new(SYSFS), &name, entry.flags, hardware)) {
+        "does not look like the site's network"
+    } else if !entry.flags.contains(InterfaceFlags::IFF_UP) {
+        "is down"
+    } else if !entry.flags.contains(InterfaceFlags::IFF_RUNNING) {
+        "has no link"
+    } else if !entries.iter().filter(of_it).any(|other| ipv4(other).is_some()) {
+        "has no IPv4 address"
+    } else {
+        return None;
+    };
+    Some(format!("{name} {why}"))
+}
+
 /// The loopback interface with one of its addresses, for several agents on one machine.
 pub fn loopback(addr: Ipv4Addr) -> io::Result<Interface> {
     let is_up = |entry: &InterfaceAddress| entry.flags.contains(InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_UP);
@@ -163,6 +199,12 @@ mod tests {
         assert!(error.to_string().contains("an-interface-with-a-long-name"));
         assert!(Filter::named(["a/b"]).is_err() && Filter::named([""]).is_err());
         assert!(Filter::named(["e"; INTERFACES + 1]).is_err());
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_told_by_name() {
+        let filter = Filter::named(["nosuch0", "nosuch1"]).unwrap();
+        assert_eq!(why_none(&filter), " (nosuch0 does not exist, nosuch1 does not exist)");
     }
 
     #[test]

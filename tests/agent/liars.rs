@@ -94,6 +94,22 @@ fn a_source_that_only_says_that_it_is_alive_is_left_within_its_stall_time() {
 }
 
 #[test]
+fn however_many_only_say_that_they_are_alive_the_client_hears_in_time_that_it_has_to_fetch() {
+    let site = Site::new();
+    let mut device = site.device();
+    device.start(&[]);
+    let content = Content::random(116, 300_000);
+    let liar = |_| Impostor::start(site.address(), site.port, &content, Lie::OnlyHeartbeats);
+    let liars: Vec<_> = (0..4).map(liar).collect();
+    device.wait_for_peers(liars.len());
+    let asked = Instant::now();
+    device.get(&content.path()).assert_fetch(&["stalled"]);
+    // One after the other they would take 12 s; promised are 6.
+    assert!(asked.elapsed() < Duration::from_secs(9), "{:?}", asked.elapsed());
+    assert!(liars.iter().map(Impostor::takes).sum::<usize>() >= 2);
+}
+
+#[test]
 fn a_holder_that_trickles_is_left_like_one_that_stalls() {
     for lie in [Lie::Trickles, Lie::RecordTrickles] {
         let (_site, agent, _liar, content) = with_liar(lie);

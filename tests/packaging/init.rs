@@ -22,6 +22,12 @@ struct Told {
     log: String,
 }
 
+/// Runs inside, after the scenario: what the log is told before this is in it then.
+const POSTLUDE: &str = "
+busybox logger -t scenario over; until_true grep -q 'scenario: over' /var/messages
+exit 0
+";
+
 /// Runs inside, before the scenario: `does COMMAND` prints what COMMAND says and how it ends.
 const PRELUDE: &str = r#"
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -48,7 +54,7 @@ fn in_world(world: World, script: &str) -> Option<Told> {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     make_root(world, root);
-    fs::write(root.join("scenario"), format!("{PRELUDE}{script}\nexit 0\n")).unwrap();
+    fs::write(root.join("scenario"), format!("{PRELUDE}{script}{POSTLUDE}")).unwrap();
     // PID 1 of that machine waits for everybody, as an init does; when it ends, all end. Its root directory is a mount, as in a
     // machine, and not only a directory: the jail moves away from it.
     let enter = format!(

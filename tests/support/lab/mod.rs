@@ -17,7 +17,7 @@ use std::env;
 use std::fs::File;
 use std::io::{self, Write};
 use std::process::{Command, ExitStatus, Output, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -86,12 +86,35 @@ pub fn is_inside() -> bool {
     env::var_os(INSIDE).is_some()
 }
 
+/// Sites at once: two cores play all their devices, which wait most of the time.
+const SITES: usize = 2;
+static AT_WORK: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// A site's turn; it goes with the value.
+struct Turn;
+
+impl Turn {
+    fn take() -> Self {
+        let (at_work, changed) = &AT_WORK;
+        let at_work = at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut at_work =
+            changed.wait_while(at_work, |at_work| *at_work >= SITES).unwrap_or_else(PoisonError::into_inner);
+        *at_work += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *AT_WORK.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        AT_WORK.1.notify_one();
+    }
+}
+
 /// Runs this program again, with other arguments and in namespaces of its own; how it ended, if it did within `limit`, and
 /// all that it said. Whatever it has started ends with it.
 pub fn isolated(way: &[&str], arguments: &[&str], limit: Duration) -> (Option<ExitStatus>, String) {
-    // One at a time: two cores play all devices.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = Turn::take();
 
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");

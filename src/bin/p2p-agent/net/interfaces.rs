@@ -104,7 +104,7 @@ pub fn why_none(filter: &Filter) -> String {
     }
     // As many as can be used: a host of containers has hundreds.
     said.truncate(INTERFACES);
-    if said.is_empty() { said.concat() } else { format!(" ({})", said.join(", ")) }
+    if said.is_empty() { String::new() } else { format!(" ({})", said.join(", ")) }
 }
 
 /// Told of the entry with the hardware address, so once for each interface; of loopback, or where others are named, nothing.

@@ -49,8 +49,8 @@ impl Search {
         self.few_left = if scope == Scope::Few { self.few_left.saturating_sub(1) } else { FEW_IN_A_ROW };
     }
 
-    /// Those who answered know of other devices that have the content, look for a source, or have just found one: with them a chain
-    /// forms.
+    /// Whether more than one device answered: they have the content, look for a source, or have just found one, and with them a
+    /// chain forms.
     pub fn handle_company(&mut self, company: bool) {
         self.elsewhere = company || self.scope == Scope::Few && self.elsewhere;
     }

@@ -70,34 +70,24 @@ impl Filter {
         Ok(Self::Named(list))
     }
 
-    fn takes(&self, name: &Name, kind: Kind) -> bool {
-        match self {
-            Self::Default => kind.by_default,
-            Self::Named(names) => names.contains(name),
-        }
+    fn names(&self, name: &Name) -> bool {
+        matches!(self, Self::Named(names) if names.contains(name))
     }
 }
 
 /// The usable interfaces, the kernel's oldest first; never more than [`INTERFACES`].
 pub fn usable(filter: &Filter) -> io::Result<Interfaces> {
-    let mut found = Interfaces::new();
     let entries: Vec<_> = getifaddrs()?.collect();
-    for entry in &entries {
-        let Some(candidate) = candidate(entry, &entries, filter) else { continue };
-        match found.iter_mut().find(|known| known.index == candidate.index) {
-            Some(known) if known.addr.is_link_local() && !candidate.addr.is_link_local() => *known = candidate,
-            Some(_) => {}
-            // Full: the others are left out.
-            None => drop(found.push(candidate)),
-        }
-    }
-    Ok(found)
+    let candidates = entries.iter().filter_map(|entry| candidate(entry, &entries, filter));
+    // Full: the others are left out.
+    Ok(candidates.filter_map(Result::ok).take(INTERFACES).collect())
 }
 
 /// Why none is usable, for a person: in parentheses behind the word that there is none. Empty where nothing else is there either.
 pub fn why_none(filter: &Filter) -> String {
     let entries: Vec<_> = getifaddrs().map(Iterator::collect).unwrap_or_default();
-    let mut said: Vec<String> = entries.iter().filter_map(|entry| why_not(entry, &entries, filter)).collect();
+    let candidates = entries.iter().filter_map(|entry| candidate(entry, &entries, filter));
+    let mut said: Vec<String> = candidates.filter_map(Result::err).collect();
     if let Filter::Named(names) = filter {
         let is_there = |name: &Name| entries.iter().any(|entry| entry.interface_name == name.as_str());
         said.extend(names.iter().filter(|name| !is_there(name)).map(|name| format!("{name} does not exist")));
@@ -105,29 +95,6 @@ pub fn why_none(filter: &Filter) -> String {
     // As many as can be used: a host of containers has hundreds.
     said.truncate(INTERFACES);
     if said.is_empty() { String::new() } else { format!(" ({})", said.join(", ")) }
-}
-
-/// Told of the entry with the hardware address, so once for each interface; of loopback, or where others are named, nothing.
-fn why_not(entry: &InterfaceAddress, entries: &[InterfaceAddress], filter: &Filter) -> Option<String> {
-    let (_, hardware) = link(entry)?;
-    let name = Name::try_from(entry.interface_name.as_str()).ok()?;
-    let named = matches!(filter, Filter::Named(names) if names.contains(&name));
-    if !named && (matches!(filter, Filter::Named(_)) || entry.flags.contains(InterfaceFlags::IFF_LOOPBACK)) {
-        return None;
-    }
-    let of_it = |other: &&InterfaceAddress| other.interface_name.split(':').next() == Some(&name);
-    let why = if !filter.takes(&name, Kind::look(Path::new(SYSFS), &name, entry.flags, hardware)) {
-        "does not look like the site's network"
-    } else if !entry.flags.contains(InterfaceFlags::IFF_UP) {
-        "is down"
-    } else if !entry.flags.contains(InterfaceFlags::IFF_RUNNING) {
-        "has no link"
-    } else if !entries.iter().filter(of_it).any(|other| ipv4(other).is_some()) {
-        "has no IPv4 address"
-    } else {
-        return None;
-    };
-    Some(format!("{name} {why}"))
 }
 
 /// The loopback interface with one of its addresses, for several agents on one machine.
@@ -139,17 +106,33 @@ pub fn loopback(addr: Ipv4Addr) -> io::Result<Interface> {
     Ok(Interface { name, index, addr, prefix: 8, wired: true, link_mbit: None })
 }
 
-fn candidate(entry: &InterfaceAddress, entries: &[InterfaceAddress], filter: &Filter) -> Option<Interface> {
-    let (addr, prefix) = ipv4(entry)?;
-    if !entry.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING) {
+/// One interface, by its entry with the hardware address; or why it is not used. None of any other entry, and of an interface that nobody
+/// would expect to be used: loopback, or another than those that are named.
+fn candidate(
+    entry: &InterfaceAddress,
+    entries: &[InterfaceAddress],
+    filter: &Filter,
+) -> Option<Result<Interface, String>> {
+    let (index, hardware) = link(entry)?;
+    let name = Name::try_from(entry.interface_name.as_str()).ok()?;
+    let named = filter.names(&name);
+    if !named && (*filter != Filter::Default || entry.flags.contains(InterfaceFlags::IFF_LOOPBACK)) {
         return None;
     }
     // An alias label ("eth0:1") is an address of the interface before the colon.
-    let name = Name::try_from(entry.interface_name.split(':').next()?).ok()?;
-    let (index, hardware) = entries.iter().filter(|entry| entry.interface_name == name.as_str()).find_map(link)?;
+    let of_it = |other: &&InterfaceAddress| other.interface_name.split(':').next() == Some(&name);
+    let addresses = || entries.iter().filter(of_it).filter_map(ipv4);
+    let address = addresses().find(|(addr, _)| !addr.is_link_local()).or_else(|| addresses().next());
     let kind = Kind::look(Path::new(SYSFS), &name, entry.flags, hardware);
-    let taken = filter.takes(&name, kind);
-    taken.then_some(Interface { name, index, addr, prefix, wired: kind.wired, link_mbit: kind.link_mbit })
+    Some(match address {
+        _ if !named && !kind.by_default => Err(format!("{name} does not look like the site's network")),
+        _ if !entry.flags.contains(InterfaceFlags::IFF_UP) => Err(format!("{name} is down")),
+        _ if !entry.flags.contains(InterfaceFlags::IFF_RUNNING) => Err(format!("{name} has no link")),
+        None => Err(format!("{name} has no IPv4 address")),
+        Some((addr, prefix)) => {
+            Ok(Interface { name, index, addr, prefix, wired: kind.wired, link_mbit: kind.link_mbit })
+        }
+    })
 }
 
 fn ipv4(entry: &InterfaceAddress) -> Option<(Ipv4Addr, u8)> {

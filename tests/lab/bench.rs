@@ -15,10 +15,11 @@
 //! about the programs. The column `idle` tells how much CPU was left over during a run; below 10 % a figure is doubtful.
 //!
 //! ```text
-//! bounds, options  <-  race  <-  trial  <-  scenarios  <-  report  <-  main
+//! bounds, options  <-  client, race  <-  trial  <-  scenarios  <-  report  <-  main
 //! ```
 
 mod bounds;
+mod client;
 #[path = "../support/lab/mod.rs"]
 mod lab;
 mod options;
@@ -66,16 +67,30 @@ fn measure(options: &Options) -> ExitCode {
         eprintln!("lab: needs network namespaces: {why}");
         return ExitCode::from(69);
     }
+    let wanted: Vec<_> = SCENARIOS.iter().filter(|scenario| is_wanted(scenario, options)).collect();
+    let rivals = wanted.iter().flat_map(|scenario| scenario.rivals);
+    if let Some(missing) = rivals.into_iter().find(|program| !is_installed(program)) {
+        eprintln!("lab: needs {missing}, which is not installed (--help names the packages)");
+        return ExitCode::from(69);
+    }
     let mut report = Report::new();
-    for scenario in SCENARIOS.iter().filter(|scenario| is_wanted(scenario, options)) {
+    for scenario in wanted {
         report.run(scenario, options);
     }
     report.finish(options)
 }
 
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // nginx is where Debian has the programs of administrators.
+    std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|directory| directory.join(program).is_file())
+}
+
 fn is_wanted(scenario: &Scenario, options: &Options) -> bool {
-    let all = options.only.is_empty() && !options.ci;
-    all || options.ci && scenario.ci || options.only.iter().any(|name| name == scenario.name)
+    let own = scenario.rivals.is_empty();
+    let all = options.only.is_empty() && !options.ci && !options.rivals && own;
+    let by_kind = options.ci && scenario.ci || options.rivals && !own;
+    all || by_kind || options.only.iter().any(|name| name == scenario.name)
 }
 
 fn wrong_usage(sentence: &str) -> ExitCode {

@@ -12,6 +12,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// The few that a continuous integration enforces.
     pub ci: bool,
+    /// Those that play the same with other tools.
+    pub rivals: bool,
     /// How often; the median counts.
     pub runs: u32,
     /// Devices, instead of the scenario's own number.
@@ -44,6 +46,8 @@ Usage: cargo bench --bench lab -- [OPTIONS]
       --list             the scenarios
       --only NAME        this scenario (repeatable)
       --ci               the two that CI enforces, in less than two minutes
+      --rivals           10 devices that want a file, with curl, nginx, aria2 and Transmission instead
+                         (apt-get install aria2 mktorrent nginx-light transmission-cli)
       --runs K           every scenario so often; medians count (default: 1)
       --devices N        other than the scenario's own number
       --size MIB         of the file (default: 64)
@@ -66,6 +70,7 @@ pub fn parse() -> Result<Option<Options>, lexopt::Error> {
             Long("list") => options.list = true,
             Long("only") => options.only.push(parser.value()?.string()?),
             Long("ci") => options.ci = true,
+            Long("rivals") => options.rivals = true,
             Long("runs") => options.runs = parser.value()?.parse()?,
             Long("devices") => options.devices = Some(parser.value()?.parse()?),
             Long("size") => options.size = Some(parser.value()?.parse::<usize>()? << 20),

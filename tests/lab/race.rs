@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::client::Client;
 use crate::lab::Site;
 use crate::lab::device::Device;
 use crate::lab::origin::Content;
@@ -57,8 +58,7 @@ pub struct Race<'a> {
     pub begun: Instant,
     /// Where the bytes went, where somebody wants to know.
     pub flows: Vec<Flow>,
-    /// Clients are `curl` instead of ours.
-    pub is_plain: bool,
+    client: &'a dyn Client,
     sampled: Duration,
     received: HashMap<(usize, String), u64>,
 }
@@ -68,10 +68,10 @@ const SAMPLE: Duration = Duration::from_secs(1);
 
 impl<'a> Race<'a> {
     /// Before the start.
-    pub fn new(site: &'a mut Site, devices: &'a mut [Device], runners: Vec<Runner>) -> Self {
+    pub fn new(site: &'a mut Site, devices: &'a mut [Device], client: &'a dyn Client, runners: Vec<Runner>) -> Self {
         let (flows, received) = (Vec::new(), HashMap::new());
         let begun = Instant::now();
-        Self { site, devices, runners, begun, flows, is_plain: false, sampled: Duration::ZERO, received }
+        Self { site, devices, runners, begun, flows, client, sampled: Duration::ZERO, received }
     }
 
     /// Time since the first start.
@@ -85,7 +85,7 @@ impl<'a> Race<'a> {
         loop {
             let now = self.elapsed();
             for (runner, device) in self.runners.iter_mut().zip(self.devices.iter()) {
-                runner.step(device, now, self.is_plain);
+                runner.step(device, now, self.client);
             }
             hook(self);
             if self.runners.iter().all(|runner| runner.finished.is_some() || runner.is_dead) {
@@ -175,15 +175,18 @@ impl Runner {
         Self { is_dead: true, ..Self::new(List::new(), None) }
     }
 
-    fn step(&mut self, device: &Device, now: Duration, is_plain: bool) {
+    fn step(&mut self, device: &Device, now: Duration, client: &dyn Client) {
         if self.started.is_none() && self.due.is_some_and(|due| due <= now) {
             self.started = Some(now);
-            self.client = Some(if is_plain { device.curl(&self.list[0].1) } else { device.fetch_list(&self.list) });
+            self.client = Some(client.start(device, &self.list));
+        }
+        if self.finished.is_none() && client.has_all(device) {
+            self.finished = Some(now);
         }
         let Some(status) = self.client.as_mut().and_then(Process::ended) else { return };
         self.client = None;
         if status.success() {
-            self.finished = Some(now);
+            self.finished = self.finished.or(Some(now));
         } else {
             println!("FAILED client of {}: {status}: {}", device.address, device.said("fetch"));
             self.is_dead = true;

@@ -9,6 +9,7 @@ use nix::mount::{MsFlags, mount};
 use p2p_agent::random::Random;
 
 use crate::bounds::{FILE_BYTES, LINK_MBIT, UPLINK_MBIT};
+use crate::client::{Client, CurlAside, Fetch};
 use crate::lab::device::Device;
 use crate::lab::origin::{Content, Download};
 use crate::lab::process::Process;
@@ -114,6 +115,13 @@ impl Trial<'_> {
         }
     }
 
+    /// One more device, on a link like the others', which wants nothing.
+    pub fn add_device(&mut self) -> Device {
+        let device = self.site.device(self.n);
+        self.site.shape_link(&device, self.rate(LINK_MBIT));
+        device
+    }
+
     /// Starts all agents, and waits until they know each other.
     pub fn start(&mut self) {
         self.devices.iter_mut().for_each(Device::start);
@@ -139,8 +147,20 @@ impl Trial<'_> {
 
     /// Runs the race and says how it went.
     pub fn race(&mut self, runners: Vec<Runner>, limit: Duration, judge: &Judge<'_>, hook: impl FnMut(&mut Race<'_>)) {
+        self.race_of(&Fetch, runners, limit, judge, hook);
+    }
+
+    /// The same with another client.
+    pub fn race_of(
+        &mut self,
+        client: &dyn Client,
+        runners: Vec<Runner>,
+        limit: Duration,
+        judge: &Judge<'_>,
+        hook: impl FnMut(&mut Race<'_>),
+    ) {
         let (idle, before) = (idle_ticks(), self.site.origin.downloads().len());
-        let mut race = Race::new(&mut self.site, &mut self.devices, runners);
+        let mut race = Race::new(&mut self.site, &mut self.devices, client, runners);
         race.run(limit, self.options.verbose, hook);
         let (took, idle) = (race.elapsed(), (idle_ticks() - idle) as f64);
         std::thread::sleep(Duration::from_millis(300)); // the origin notices who has gone
@@ -151,8 +171,7 @@ impl Trial<'_> {
 
     /// How long every device takes with `curl`, all at their moments; the last of them.
     pub fn plain(&mut self, runners: Vec<Runner>, limit: Duration) -> Duration {
-        let mut race = Race::new(&mut self.site, &mut self.devices, runners);
-        race.is_plain = true;
+        let mut race = Race::new(&mut self.site, &mut self.devices, &CurlAside, runners);
         race.run(limit, false, |_| {});
         race.runners.iter().filter_map(|runner| runner.finished).max().unwrap_or(limit)
     }
@@ -201,7 +220,7 @@ fn say(race: &Race<'_>, judge: &Judge<'_>, downloads: &[Download], idle: f64, ve
         }
         if runner.finished.is_some() {
             let wrong = runner.list.iter().filter(|(content, _)| !device.holds(content)).count();
-            if wrong > 0 && !race.is_plain {
+            if wrong > 0 {
                 println!("FAILED {} has {wrong} files that are not right", device.address);
             }
             delivered += runner.list.iter().map(|(content, _)| content.size()).sum::<u64>();

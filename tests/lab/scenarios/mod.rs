@@ -1,6 +1,7 @@
 //! What is tried.
 
 mod links;
+mod rivals;
 mod sharing;
 mod trouble;
 
@@ -25,6 +26,8 @@ pub struct Scenario {
     pub ci: bool,
     /// Plays it.
     pub run: fn(&mut Trial<'_>),
+    /// Programs of others that it compares with; played only when asked for.
+    pub rivals: &'static [&'static str],
     /// Files of the usual size that a device ends up with.
     files: usize,
 }
@@ -37,7 +40,7 @@ impl Scenario {
 }
 
 const fn scenario(name: &'static str, devices: u8, about: &'static str, run: fn(&mut Trial<'_>)) -> Scenario {
-    Scenario { name, about, devices, ci: false, run, files: 1 }
+    Scenario { name, about, devices, ci: false, run, rivals: &[], files: 1 }
 }
 
 /// All of them, in the order of the table.
@@ -64,7 +67,20 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("rotten-holder", 10, "one has the file complete, with one wrong byte", rotten),
     scenario("busy", 20, "who fetches gets no CPU for 1 s", busy),
     scenario("rates", 2, "the laboratory itself: curl through uplink and links", rates),
+    Scenario { rivals: &["curl"], ..scenario("curl", 10, "all want a file within 2 s, with curl", rivals::curl) },
+    Scenario {
+        rivals: &["nginx"],
+        files: 2,
+        ..scenario("nginx", 10, "the same through a cache on the site", rivals::nginx)
+    },
+    Scenario { rivals: BITTORRENT, ..scenario("aria2", 10, "the same by BitTorrent and a web seed", rivals::aria2) },
+    Scenario {
+        rivals: BITTORRENT,
+        ..scenario("transmission", 10, "the same with another client", rivals::transmission)
+    },
 ];
+
+const BITTORRENT: &[&str] = &["aria2c", "transmission-cli", "mktorrent"];
 
 /// By its name.
 pub fn find(name: &str) -> Option<&'static Scenario> {

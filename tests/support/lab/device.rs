@@ -106,7 +106,7 @@ impl Device {
     pub fn fetch(&self, content: &Content, url: &str) -> Process {
         let mut command = self.client();
         command.args([&content.md5, url]);
-        Process::start(command, &self.namespace, &self.root.join("fetch.log"))
+        self.run(command)
     }
 
     /// The same for several contents; each is summed up in a line of JSON.
@@ -119,17 +119,24 @@ impl Device {
         for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(proxy);
         }
-        Process::start(command, &self.namespace, &self.root.join("fetch.log"))
+        self.run(command)
     }
 
     /// `curl`, for what it is like without an agent and without a sync client.
-    pub fn curl(&self, url: &str) -> Process {
+    pub fn curl(&self, url: &str, output: &Path) -> Process {
         let mut command = Command::new("curl");
-        command
-            .args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--output"])
-            .arg(self.root.join("curl"))
-            .arg(url);
-        Process::start(command, &self.namespace, &self.root.join("fetch.log"))
+        command.args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--output"]).arg(output).arg(url);
+        self.run(command)
+    }
+
+    /// Some program of this device, in the place of the client.
+    pub fn run(&self, command: Command) -> Process {
+        Process::start(command, &self.namespace, &self.path("fetch.log"))
+    }
+
+    /// A file of its own, beside the content directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
     }
 
     /// What a program of this device has said: `agent` or `fetch`.
@@ -237,7 +244,8 @@ impl Device {
         self.root.join("agent.sock")
     }
 
-    fn content_directory(&self) -> PathBuf {
+    /// Where complete files are.
+    pub fn content_directory(&self) -> PathBuf {
         self.root.join("content")
     }
 }

@@ -36,7 +36,7 @@ impl Content {
     }
 }
 
-/// HTTP/1.1 with `Range: bytes=K-`; one request a connection.
+/// HTTP/1.1 with `Range: bytes=K-` and `bytes=K-L`; one request a connection.
 pub struct Origin {
     base: String,
     shared: Arc<Shared>,
@@ -131,7 +131,7 @@ impl Shared {
     fn serve(&self, stream: &TcpStream) -> io::Result<()> {
         let mut lines = BufReader::new(stream).lines();
         let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-        let mut first = None;
+        let mut range = None;
         for line in lines {
             let line = line?;
             if line.is_empty() {
@@ -139,7 +139,7 @@ impl Shared {
             }
             if let Some((name, value)) = line.split_once(':') {
                 if name.eq_ignore_ascii_case("range") {
-                    first = value.trim().strip_prefix("bytes=").and_then(|range| range.split('-').next()?.parse().ok());
+                    range = parse_range(value.trim());
                 }
             }
         }
@@ -148,7 +148,7 @@ impl Shared {
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let content = self.contents.lock().unwrap().get(path).map(Arc::clone);
         thread::sleep(Duration::from_millis(self.delay_ms.load(Ordering::SeqCst)));
-        self.answer(stream, method, content.as_deref(), first)
+        self.answer(stream, method, content.as_deref(), range)
     }
 
     fn answer(
@@ -156,26 +156,27 @@ impl Shared {
         mut stream: &TcpStream,
         method: &str,
         content: Option<&Content>,
-        first: Option<u64>,
+        range: Option<(u64, Option<u64>)>,
     ) -> io::Result<()> {
         let Some(content) = content else {
             return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         };
         let size = content.size();
-        let from = first.unwrap_or(0);
-        if from >= size {
+        let (from, last) = range.unwrap_or_default();
+        let end = last.map_or(size, |last| last.saturating_add(1).min(size));
+        if from >= end {
             return write!(
                 stream,
                 "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{size}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             );
         }
-        let status = match first {
-            Some(_) => format!("206 Partial Content\r\nContent-Range: bytes {from}-{}/{size}", size - 1),
+        let status = match range {
+            Some(_) => format!("206 Partial Content\r\nContent-Range: bytes {from}-{}/{size}", end - 1),
             None => "200 OK".to_owned(),
         };
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Length: {}\r\nAccept-Ranges: bytes\r\nConnection: close\r\n\r\n",
-            size - from
+            end - from
         );
         stream.write_all(head.as_bytes())?;
         if method == "HEAD" {
@@ -184,7 +185,7 @@ impl Shared {
         // A client that lost its power says no goodbye.
         nix::sys::socket::setsockopt(&stream, TcpUserTimeout, &5_000)?;
         let number = self.note(stream, content, from);
-        let sent = content.bytes[from as usize..].chunks(16 * 1024).try_for_each(|piece| {
+        let sent = content.bytes[from as usize..end as usize].chunks(16 * 1024).try_for_each(|piece| {
             stream.write_all(piece)?;
             self.body_bytes.fetch_add(piece.len() as u64, Ordering::SeqCst);
             self.downloads.lock().unwrap()[number].bytes += piece.len() as u64;
@@ -214,4 +215,10 @@ impl Shared {
         downloads.push(Download { by, md5, from, bytes: 0, begun: Instant::now(), ended: None });
         downloads.len() - 1
     }
+}
+
+/// First and last byte of what is wanted, the last one where it is said.
+fn parse_range(value: &str) -> Option<(u64, Option<u64>)> {
+    let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()))
 }

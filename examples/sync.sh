@@ -6,6 +6,7 @@
 # while it grows. Exit: 0 the file is there, 64 wrong usage, 65 URL delivers something else, 69 not to be had now, 74 disk, 75 busy.
 # docs/api.md explains the requests. Needs curl 7.63 or later, flock and md5sum.
 set -u
+[ $# -ge 2 ] || exit 64
 case "${#1} $1" in "32 "*[!0-9a-f]*) exit 64 ;; "32 "*) ;; *) exit 64 ;; esac
 md5=$1 url=$2 known=${3:+&size=$3}
 content=${P2P_CONTENT:-/var/lib/p2p/content}
@@ -16,7 +17,11 @@ trap '[ -z "$download" ] || kill "$download" 2>/dev/null' EXIT
 trap 'exit 143' INT TERM
 
 # One writer for each .part: p2p-fetch takes the same lock.
-begin() { exec 9>>"$part" && flock -n 9 || exit 75; }
+begin() {
+	(: >>"$part") || exit 74 # a redirection that fails ends a shell by itself, with another code
+	exec 9>>"$part"
+	flock -n 9 || exit 75
+}
 size() { wc -c <"$part"; }
 # With --fail the sentence of a refusal is not written anywhere.
 get() { curl -s --fail --no-buffer --connect-timeout 15 --speed-limit 1 --speed-time 20 "$@"; }

@@ -8,7 +8,7 @@ use std::process::Command;
 use p2p_agent::want::Reason;
 
 /// Documents, each with the path from which its links start.
-const DOCUMENTS: [&str; 14] = [
+const DOCUMENTS: [&str; 17] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -21,7 +21,10 @@ const DOCUMENTS: [&str; 14] = [
     "docs/operations.md",
     "docs/arm.md",
     "docs/images.md",
+    "docs/measurements.md",
     "buildroot-package/README.md",
+    "meta-p2p/README.md",
+    "meta-p2p/SECURITY.md",
     "tests/vectors/README.md",
 ];
 
@@ -75,7 +78,8 @@ fn every_file_that_is_named_exists() {
 
 #[test]
 fn every_flag_that_is_named_exists() {
-    let sources = ["src/bin/p2p-agent/cli.rs", "src/bin/p2p-fetch/options.rs", "examples/site/options.rs"].map(read);
+    let programs = ["src/bin/p2p-agent/cli.rs", "src/bin/p2p-fetch/options.rs", "examples/site/options.rs"];
+    let sources: Vec<_> = programs.into_iter().chain(["tests/lab/options.rs"]).map(read).collect();
     for document in DOCUMENTS {
         for word in read(document).split('`').skip(1).step_by(2) {
             let flag = word.split([' ', '=']).next().unwrap_or_default();

@@ -61,6 +61,8 @@ pub struct Agent {
     may_fetch: bool,
     /// Bytes per second that the link can carry, where the body knows it.
     link_rate: u64,
+    /// The same of what it is to carry of uploads.
+    upload_limit: Option<u64>,
     /// By then whoever is there has answered the first probes.
     settled_at: Instant,
     /// No wired device took a content from this station lately.
@@ -94,6 +96,7 @@ impl Agent {
             late_at: None,
             may_fetch: true,
             link_rate: 0,
+            upload_limit: None,
             settled_at: Instant::ZERO,
             wires_unwilling_until: Instant::ZERO,
             random,
@@ -218,6 +221,11 @@ impl Agent {
         let want = self.wants.iter().find(|want| want.is_called(id));
         let followed = self.slots.is_read(|read| read == id || want.is_some_and(|want| want.is_called(read)));
         Condition { followed, ..self.condition(now) }
+    }
+
+    /// What all uploads together may take, in bytes per second: a source that is fed to that is fed to its speed.
+    pub fn set_upload_limit(&mut self, bytes_per_second: Option<u64>) {
+        self.upload_limit = bytes_per_second;
     }
 
     /// The fastest that anything came, in bytes per second, or what the link's driver says.

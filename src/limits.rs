@@ -8,7 +8,7 @@ use crate::time::Duration;
 pub const SLOTS: usize = 20;
 /// Slots that one peer address may hold, so that no device starves the others.
 pub const SLOTS_PER_ADDRESS: usize = 4;
-/// Local responses at once: one per file that a sync client works on; each holds two record buffers.
+/// Local responses at once: one per file that a sync client works on; each holds one record buffer.
 pub const RELAYS: usize = 4;
 /// Peers known at once. A site of 500 devices needs no more: the nearest 128 are plenty of sources.
 pub const PEERS: usize = 128;
@@ -82,7 +82,7 @@ pub const CROWD: u32 = PEERS as u32 * 17 / 16;
 /// So many neighbours are then expected; the table has room for more, because their number scatters.
 pub const NEIGHBOURS: u32 = PEERS as u32 * 7 / 8;
 /// With fewer peers a node is nobody's neighbour in a crowd, whatever the census says: it takes in whom it hears.
-pub const SPARSE_TABLE: usize = PEERS / 8;
+pub const SPARSE_TABLE: usize = NEIGHBOURS as usize / 2;
 /// A stranger is not probed again within this, so that each of its link-up probes may ask for one.
 pub const REPROBE_AFTER: Duration = Duration::from_millis(90);
 /// A unicast probe that found no room waits this long.

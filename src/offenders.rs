@@ -3,7 +3,8 @@
 //! Each content has its own list of whom to avoid ([`crate::want::Avoided`]). That is enough for a bad file or a bad moment. Who alters
 //! records, or says that it has bytes and then falls silent, in one content after the other, would cost each of them the same again: after
 //! [`OFFENCES`] contents it is neither asked nor listened to at all. For silence the time doubles with every further
-//! one, because a device that lost its power in the middle of four transfers is no liar and is wanted again when it is back.
+//! one, because a device that lost its power in the middle of four transfers is no liar and is wanted again when it is back. A source
+//! that has run dry is none at all: behind an uplink that pauses all of them do.
 
 use core::net::Ipv4Addr;
 
@@ -41,9 +42,12 @@ impl Offenders {
         let is_silence = match end {
             SourceEnd::Corrupt => false,
             SourceEnd::Stalled => true,
-            SourceEnd::Finished | SourceEnd::Busy | SourceEnd::Exhausted | SourceEnd::Cut | SourceEnd::Slow => {
-                return None;
-            }
+            SourceEnd::Finished
+            | SourceEnd::Busy
+            | SourceEnd::Exhausted
+            | SourceEnd::Cut
+            | SourceEnd::Dry
+            | SourceEnd::Slow => return None,
         };
         self.known.retain(|offender| offender.is_remembered(now));
         let offender = self.entry(now, peer)?;
@@ -154,7 +158,8 @@ mod tests {
     #[test]
     fn an_ordinary_end_is_no_offence() {
         let mut offenders = Offenders::default();
-        for end in [SourceEnd::Finished, SourceEnd::Busy, SourceEnd::Exhausted, SourceEnd::Cut, SourceEnd::Slow] {
+        use SourceEnd::{Busy, Cut, Dry, Exhausted, Finished, Slow};
+        for end in [Finished, Busy, Exhausted, Cut, Dry, Slow] {
             offends(&mut offenders, NOW, 0..9, end);
         }
         assert!(!offenders.contains(NOW, PEER));

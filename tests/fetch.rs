@@ -176,6 +176,32 @@ fn a_part_that_is_longer_than_the_content_is_dropped() {
 }
 
 #[test]
+fn a_page_in_the_place_of_the_content_costs_nothing_of_what_is_there() {
+    let (device, origin) = site(None);
+    let device = device.with_part(700_001);
+    origin.fail_always(Fault::Page);
+    device.fetch(&origin.url()).assert_failed(69, "shorter than what is there");
+    assert_eq!(device.part_len(), 700_001);
+    origin.fail_always(Fault::None);
+    device.fetch(&origin.url()).assert_done();
+    device.assert_whole();
+    assert_eq!(origin.ranges().last(), Some(&Some(700_001)));
+}
+
+#[test]
+fn a_complete_file_of_another_size_is_not_taken_for_the_content() {
+    let (device, origin) = site(None);
+    fs::write(device.whole(), "").unwrap();
+    device.fetch(&origin.url()).assert_failed(74, "remove it and start again");
+    fs::write(device.whole(), "abc").unwrap();
+    let fetched = device.command(&origin.url()).args(["--size", &SIZE.to_string()]).output().unwrap();
+    Fetched::from(fetched).assert_failed(74, "has 3 bytes instead of 1048576");
+    fs::remove_file(device.whole()).unwrap();
+    device.fetch(&origin.url()).assert_done();
+    device.assert_whole();
+}
+
+#[test]
 fn a_wrong_sha256_counts_although_the_md5_is_right() {
     let (device, origin) = site(None);
     let fetched = device.command(&origin.url()).args(["--sha256", &"0".repeat(64)]).output().unwrap();

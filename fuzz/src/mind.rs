@@ -128,6 +128,7 @@ impl Driver {
                     SourceEnd::Busy,
                     SourceEnd::Exhausted,
                     SourceEnd::Cut,
+                    SourceEnd::Dry,
                     SourceEnd::Stalled,
                     SourceEnd::Corrupt,
                     SourceEnd::Slow,

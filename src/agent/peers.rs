@@ -170,7 +170,7 @@ impl Agent {
         if !held.is_ahead_of(offset) {
             return Admission::NotAhead;
         }
-        let best = self.best_rate();
+        let best = self.upload_limit.unwrap_or(u64::MAX).min(self.best_rate());
         // What another station would send it crosses the air twice: better from here, as long as the wire has room.
         let station = self.discovery.is_wired() && self.is_station(address);
         let percent = if station { FULL_PERCENT } else { ADMIT_BELOW_PERCENT };

@@ -134,9 +134,15 @@ fn meet(a: &mut Agent, b: &mut Agent) {
 
 /// What A, a wired device with all of a content, says to a reader behind `wired` while it uploads at `percent` of its link's speed.
 fn admission(wired: bool, percent: u64) -> Admission {
+    admission_below(None, wired, percent)
+}
+
+/// The same where uploads may take `limit` per cent of the link.
+fn admission_below(limit: Option<u64>, wired: bool, percent: u64) -> Admission {
     let mut a = node(1, A);
     let rate = 10_000_000;
     a.set_link_rate(rate);
+    a.set_upload_limit(limit.map(|limit| rate * limit / 100));
     let mut b = Box::new(Agent::new("test", Random::from_seed([2; 16])));
     b.handle_interface_up(NOW, LINK, B, 24, wired);
     meet(&mut a, &mut b);
@@ -158,6 +164,12 @@ fn a_wire_that_is_not_full_takes_one_more_station_and_no_wired_reader_that_can_g
     assert!(matches!(admission(true, 75), Admission::Full));
     assert!(matches!(admission(true, 40), Admission::Granted(_)));
     assert!(matches!(admission(false, 95), Admission::Full));
+}
+
+#[test]
+fn a_source_that_is_fed_to_its_upload_limit_has_no_room_for_who_can_go_elsewhere() {
+    assert!(matches!(admission_below(Some(50), true, 40), Admission::Full));
+    assert!(matches!(admission_below(Some(50), true, 20), Admission::Granted(_)));
 }
 
 #[test]

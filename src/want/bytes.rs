@@ -16,13 +16,15 @@ pub(super) struct Bytes {
     size: Option<u64>,
     /// The size comes from the local client: who says another one has another file.
     size_is_certain: bool,
+    /// So many bytes, all that came of a whole that was not the content: who has as many still has them. 0: there was none.
+    wrong: u64,
     /// Whose they are.
     contributors: heapless::Vec<Ipv4Addr, CONTRIBUTORS>,
 }
 
 impl Bytes {
     pub fn new(offset: u64, size: Option<u64>) -> Self {
-        Self { offset, attempt: 1, size, size_is_certain: size.is_some(), contributors: heapless::Vec::new() }
+        Self { offset, attempt: 1, size, size_is_certain: size.is_some(), wrong: 0, contributors: heapless::Vec::new() }
     }
 
     /// The size, once anybody told it; not one that the bytes that are there belie.
@@ -35,10 +37,18 @@ impl Bytes {
         self.size().filter(|_| self.size_is_certain)
     }
 
-    /// A peer's word, taken where there is no other.
-    pub fn handle_rumour(&mut self, size: Option<u64>) {
-        if self.size().is_none() {
+    /// The word of the source that is followed from now on, taken where there is none of the client. Not that of anybody who answers: a
+    /// wrong one would go from device to device, and stay.
+    pub fn handle_source(&mut self, size: Option<u64>) {
+        if !self.size_is_certain {
             self.size = size;
+        }
+    }
+
+    /// The client has so many bytes; fewer than were wrong are others.
+    pub fn handle_offset(&mut self, offset: u64) {
+        if offset < self.wrong {
+            self.wrong = 0;
         }
     }
 
@@ -62,6 +72,16 @@ impl Bytes {
 }
 
 impl Want {
+    /// Whether a client that has `offset` bytes has those of a whole that was wrong.
+    pub fn is_known_to_be_wrong(&self, offset: u64) -> bool {
+        self.bytes.wrong > 0 && offset >= self.bytes.wrong
+    }
+
+    /// Whether the client got all of it, and has only to write the last bytes.
+    pub fn has_all(&self) -> bool {
+        matches!(self.phase, Phase::Over) && self.bytes.size() == Some(self.bytes.offset)
+    }
+
     /// Somebody's bytes do not fit the size that somebody told; it was not the client.
     pub fn handle_size_in_doubt(&mut self) {
         if !self.bytes.size_is_certain {
@@ -97,11 +117,15 @@ impl Want {
                 self.queue.handle_refusal(now);
                 Some(Reason::AllBusy)
             }
-            SourceEnd::Cut | SourceEnd::Stalled => Some(Reason::Stalled),
+            SourceEnd::Cut | SourceEnd::Dry | SourceEnd::Stalled => Some(Reason::Stalled),
             SourceEnd::Corrupt => Some(Reason::MacFailed),
         };
+        if end == SourceEnd::Finished {
+            // For those who follow this device.
+            self.bytes.handle_source(Some(self.bytes.offset));
+        }
         if let Phase::Follow { from, .. } = self.phase {
-            if end == SourceEnd::Stalled && self.bytes.offset == from {
+            if matches!(end, SourceEnd::Dry | SourceEnd::Stalled) && self.bytes.offset == from {
                 self.dried = self.dried.saturating_add(1);
             }
             self.enter(now, if end == SourceEnd::Finished { Phase::Over } else { Phase::Ask });
@@ -119,7 +143,10 @@ impl Want {
         for peer in contributors.into_iter().filter(|_| self.bytes.attempt >= LAST_ATTEMPT) {
             self.avoided.handle_end(now, peer, SourceEnd::Corrupt);
         }
+        self.bytes.wrong = self.bytes.offset;
         (self.bytes.offset, self.bytes.attempt) = (0, LAST_ATTEMPT);
+        // Where it ended is as doubtful as all of it.
+        self.bytes.handle_source(None);
         self.trouble = Some(Reason::Md5Failed);
         self.enter(now, Phase::Over);
     }

@@ -131,6 +131,7 @@ impl Want {
 
     /// The own `.part` has `available` bytes now.
     pub fn handle_growth(&mut self, now: Instant, available: u64) {
+        self.bytes.handle_offset(available);
         if available > self.bytes.offset {
             match &mut self.phase {
                 Phase::Hold { moved_at } => *moved_at = now,

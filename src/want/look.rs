@@ -138,13 +138,13 @@ impl Want {
         }
     }
 
-    /// The better source granted the bytes, of such an attempt, or refused them.
-    pub fn handle_moved(&mut self, now: Instant, to: Ipv4Addr, moved: Result<u8, SourceEnd>) {
+    /// The better source, which stands like this, granted the bytes, or refused them.
+    pub fn handle_moved(&mut self, now: Instant, to: Ipv4Addr, moved: Result<Standing, SourceEnd>) {
         let Phase::Follow { peer, .. } = self.phase else { return };
         match moved {
-            Ok(attempt) => {
+            Ok(standing) => {
                 self.avoided.handle_end(now, peer, SourceEnd::Slow);
-                self.follow(now, to, true, attempt);
+                self.follow(now, to, true, &standing);
             }
             // It may have room at the next look; there are more of them than can be avoided.
             Err(SourceEnd::Busy) => {}

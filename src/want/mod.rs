@@ -28,7 +28,7 @@ mod step;
 
 use core::net::Ipv4Addr;
 
-use crate::content::{NodeId, PublicId};
+use crate::content::{NodeId, PublicId, Standing};
 use crate::keys::ContentKeys;
 use crate::limits::{REASON_MEMORY, WAIT_WITHOUT_BYTES};
 use crate::time::Instant;
@@ -149,6 +149,7 @@ impl Want {
     pub fn handle_request(&mut self, now: Instant, offset: u64, size: Option<u64>) {
         self.served = true;
         self.lease.is_yielding = false;
+        self.bytes.handle_offset(offset);
         self.bytes.offset = offset;
         self.bytes.handle_size(size);
         // A turn that came in mid-relay is still to be told; everything else starts with a fresh look at the site.
@@ -273,8 +274,9 @@ impl Want {
         self.enter(now, Phase::Ask);
     }
 
-    fn follow(&mut self, now: Instant, peer: Ipv4Addr, alternative: bool, attempt: u8) {
-        self.enter(now, Phase::Follow { peer, alternative, attempt, from: self.bytes.offset });
+    fn follow(&mut self, now: Instant, peer: Ipv4Addr, alternative: bool, standing: &Standing) {
+        self.bytes.handle_source(standing.size);
+        self.enter(now, Phase::Follow { peer, alternative, attempt: standing.attempt, from: self.bytes.offset });
     }
 
     fn hold(&mut self, now: Instant, reason: Reason) {

@@ -63,7 +63,6 @@ impl Want {
         let answers = || answers.iter().filter(fits);
         for answer in answers() {
             self.rivals.handle_standing(now, answer.peer, answer.standing);
-            self.bytes.handle_rumour(answer.standing.size);
         }
         let claimed = match self.phase {
             Phase::Asked => false,
@@ -75,7 +74,7 @@ impl Want {
         let (offset, attempt) = (self.bytes.offset, self.bytes.attempt);
         if let Some(source) = choose(answers(), offset, attempt, condition.wired, &self.avoided, now, random) {
             let alternative = self.search.elsewhere && !self.queue.is_too_long(now);
-            self.follow(now, source.peer, alternative, source.standing.attempt);
+            self.follow(now, source.peer, alternative, &source.standing);
             return;
         }
         let own = self.standing(now, None, condition).rank;

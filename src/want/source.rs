@@ -67,7 +67,9 @@ pub enum SourceEnd {
     Exhausted,
     /// The connection broke or it refused.
     Cut,
-    /// Neither data nor heartbeat, or heartbeats without growth.
+    /// Heartbeats without growth, after all that it had said it had: whoever it gets the bytes from has stopped.
+    Dry,
+    /// Neither data nor heartbeat, or heartbeats instead of what it said it had.
     Stalled,
     /// A record failed its MAC.
     Corrupt,
@@ -82,7 +84,7 @@ impl SourceEnd {
             Self::Busy => Some(AVOID_BUSY),
             Self::Slow => Some(AVOID_SLOW),
             Self::Exhausted => Some(AVOID_EXHAUSTED),
-            Self::Cut | Self::Stalled => Some(AVOID_STALLED),
+            Self::Cut | Self::Dry | Self::Stalled => Some(AVOID_STALLED),
             Self::Corrupt => Some(AVOID_CORRUPT),
         }
     }
@@ -127,7 +129,7 @@ impl Avoided {
 
     /// Whether `peer` lately fell silent in the middle, or sent something altered: what it says about itself does not count.
     pub fn is_distrusted(&self, now: Instant, peer: Ipv4Addr) -> bool {
-        let bad = |end: &SourceEnd| matches!(end, SourceEnd::Stalled | SourceEnd::Corrupt);
+        let bad = |end: &SourceEnd| matches!(end, SourceEnd::Dry | SourceEnd::Stalled | SourceEnd::Corrupt);
         self.peers.iter().any(|(address, until, end)| *address == peer && now < *until && bad(end))
     }
 }

@@ -102,9 +102,15 @@ fn wrong_bytes_under_a_right_name_never_end_cleanly_and_lead_to_the_internet() {
         let (body, end) = device.get(&target).rest();
         assert_eq!(end, End::Cut);
         assert!(body.len() < 150_000, "the last byte is held back");
+        let body_of_device = body.len();
         // Also to the own client, from the own directory.
         let (body, end) = poisoned.get(&target).rest();
         assert!(body.len() < 150_000 && end == End::Cut);
+        // Nor are they continued, by a client that takes this for an ordinary cut.
+        let part = device.begin_part(&content, body_of_device);
+        assert_eq!(device.resume(&target, body_of_device).status, 400);
+        drop(part);
+        std::fs::remove_file(device.content_directory().join(format!("{name}.part"))).unwrap();
         device.get(&target).assert_fetch(&["md5-failed"]);
         assert_eq!(device.metric("p2p_corrupt_total{what=\"content\"}"), 1);
     }

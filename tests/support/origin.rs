@@ -26,6 +26,8 @@ pub enum Fault {
     WrongRange,
     /// Neither Content-Length nor chunks; the connection ends after so many bytes of the body.
     NoLengthCutAfter(usize),
+    /// 200 and a page of a few words, whatever was asked for.
+    Page,
     /// This status and nothing else.
     Status(u16),
     /// Redirected to the same file under another name.
@@ -155,6 +157,8 @@ impl Shared {
             let head = format!("HTTP/1.1 416 No\r\nContent-Range: bytes */{size}\r\nContent-Length: 0\r\n");
             return write!(stream, "{head}Connection: close\r\n\r\n");
         };
+        let page = b"<p>Please accept our terms.</p>".as_slice();
+        let (start, body) = if matches!(fault, Fault::Page) { (0, page) } else { (start, body) };
         let length = format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
         let head = match &fault {
             Fault::Status(status) => {

@@ -95,7 +95,7 @@ impl Driver {
         strictly_ahead(&answers, better, offset);
         assert_ne!(self.followed.get(&id), Some(&better), "to itself");
         let moved = match input.below(3) {
-            0 => Ok(1 + u8::from(input.flag())),
+            0 => Ok(Standing { attempt: 1 + u8::from(input.flag()), ..Standing::default() }),
             1 => Err(SourceEnd::Busy),
             _ => Err(SourceEnd::Cut),
         };

@@ -13,6 +13,7 @@ use md5::{Digest, Md5};
 use p2p_agent::content::PublicId;
 use p2p_agent::limits::{GROWTH_BATCH, GROWTH_LINGER, HEARTBEAT, LEASE_STALL, RECORD_BYTES, RELAYS};
 use p2p_agent::record::RECORD_HEADER;
+use p2p_agent::time::Instant;
 use p2p_agent::want::Want;
 use smol::future::yield_now;
 
@@ -46,13 +47,14 @@ pub struct Reader {
     file: Opened,
     offset: u64,
     ended: bool,
+    grown_at: Instant,
     watchdog: Watchdog,
 }
 
 impl Reader {
     /// A reader of `file` from `offset` on.
     pub fn new(id: PublicId, file: Opened, offset: u64) -> Self {
-        Self { id, file, offset, ended: false, watchdog: Watchdog::default() }
+        Self { id, file, offset, ended: false, grown_at: clock::now(), watchdog: Watchdog::default() }
     }
 
     /// Where the next piece starts.
@@ -65,11 +67,13 @@ impl Reader {
         device.store.refuse(&self.file);
     }
 
-    /// Total size where it is known: of a complete file, or told by whoever wants it here.
+    /// Total size where it is known: of a complete file, or told by whoever wants it here, unless the file belies it.
     pub fn size(&mut self, device: &Device) -> Option<u64> {
+        let told = || device.agent.borrow().want(self.id).and_then(Want::size);
         match self.file.available() {
             Ok(extent) if extent.complete => Some(extent.available),
-            _ => device.agent.borrow().want(self.id).and_then(Want::size),
+            Ok(extent) => told().filter(|size| *size >= extent.available),
+            Err(_) => told(),
         }
     }
 
@@ -84,7 +88,7 @@ impl Reader {
             })?;
             let total = if extent.complete { Some(extent.available) } else { self.size(device) };
             let ready = extent.available.saturating_sub(self.offset);
-            let ends = total.is_some_and(|total| total <= extent.available);
+            let ends = total == Some(extent.available);
             let waited = clock::now().since(waits_since);
             // Small pieces of a growing file are gathered for a moment: a record costs a MAC and two system calls.
             if ready > 0 && (ready >= GROWTH_BATCH || ends || waited >= GROWTH_LINGER) {
@@ -99,6 +103,7 @@ impl Reader {
                     return Err("the file ended early");
                 }
                 self.offset += count as u64;
+                self.grown_at = clock::now();
                 self.ended = total == Some(self.offset);
                 return Ok(Piece::Data { length: count, last: self.ended });
             }
@@ -106,7 +111,9 @@ impl Reader {
                 self.ended = true;
                 return Ok(Piece::Data { length: 0, last: true });
             }
-            let live = device.agent.borrow().want(self.id).is_some_and(Want::is_live);
+            // Who got all of it writes the last bytes in a moment.
+            let writes = self.grown_at + LEASE_STALL > clock::now();
+            let live = device.agent.borrow().want(self.id).is_some_and(|w| w.is_live() || writes && w.has_all());
             if ready == 0 && !live && waited >= GROWTH_LINGER {
                 return Ok(Piece::Exhausted);
             }
@@ -173,7 +180,12 @@ pub async fn respond(
         };
         grown_at = clock::now();
         let data = buffer.get(RECORD_HEADER..RECORD_HEADER + length).ok_or(None)?;
-        let last = last || size == Some(reader.offset());
+        let end = reader.offset();
+        let last = last || size == Some(end);
+        // The response has promised a length, by somebody's word.
+        if size.is_some_and(|size| end > size || last && end < size) {
+            return Err(None);
+        }
         if let Some(running) = &mut hash {
             running.update(data);
             if last && hash.take().is_some_and(|hash| hash.finalize()[..] != request.md5.as_bytes()[..]) {

@@ -92,6 +92,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         .map_err(|error| Failure::new(exit::UNAVAILABLE, format!("{error}.")))?;
     let mut agent = Agent::new(&os_version, Random::from_seed(process::seed()?));
     agent.set_may_fetch(!options.never_fetch);
+    agent.set_upload_limit(options.max_upload);
     // The last sockets of their kind.
     let no_sockets = |error: std::io::Error| Failure::new(exit::OS, format!("its sockets cannot be made: {error}."));
     let ports = Ports::new(setup.mode, PORT_SETS).map_err(no_sockets)?;

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
+use crate::digest::Running;
 use crate::failure::Failure;
 use crate::fetch::{Fetch, behind};
 use crate::internet::{End, Event};
@@ -96,6 +97,8 @@ impl Fetch<'_> {
     /// Takes what the current connection brings; `None`: the agent wants it stopped.
     fn drain(&mut self, part: &mut Part, receiver: &Receiver<(u32, Event)>) -> Result<Option<End>, Failure> {
         let mut skip = 0;
+        // The hash of an answer that is shorter than what is there: only if it is the content is the file the wrong one.
+        let mut shorter = None;
         loop {
             // ureq has its own limits; this one is for whatever they do not cover.
             let event = match receiver.recv_timeout(CONNECT_TIMEOUT * 3 + RESPONSE_TIMEOUT + READ_TIMEOUT) {
@@ -107,15 +110,28 @@ impl Fetch<'_> {
             match event {
                 Event::Head { start, size } => {
                     skip = part.len().saturating_sub(start);
-                    self.learn(part, size)?;
+                    if start == 0 && size.is_some_and(|size| size < part.len()) {
+                        shorter = Some(Running::new(self.wanted.sha256.is_some()));
+                    } else {
+                        self.learn(part, size)?;
+                    }
                 }
                 Event::Bytes(bytes) => {
                     self.outcome.internet += bytes.len() as u64;
                     self.figures.internet.store(self.outcome.internet, Relaxed);
+                    if let Some(answer) = &mut shorter {
+                        answer.update(&bytes);
+                    }
                     let fresh = behind(&bytes, &mut skip);
                     if !fresh.is_empty() {
                         self.append(part, fresh)?;
                     }
+                }
+                Event::End(End::Clean)
+                    if shorter.as_ref().is_some_and(|it| !it.matches(self.wanted.md5, self.wanted.sha256)) =>
+                {
+                    let why = "the origin answers with something shorter than what is there, and it is not the content";
+                    return Ok(Some(End::Refused { why: why.into() }));
                 }
                 Event::End(End::Clean) if self.is_short(part) => {
                     return Ok(Some(End::Cut { why: "it ended too early".into(), retry_after: None }));

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::Agent;
 use crate::backoff::Backoff;
+use crate::digest::Running;
 use crate::directory::check_room;
 use crate::download::Downloaded;
 use crate::failure::{Failure, Kind};
@@ -73,11 +74,25 @@ impl<'a> Fetch<'a> {
     pub fn run(mut self) -> Result<Outcome, Failure> {
         let started = Instant::now();
         match Part::open(&self.options.content, self.wanted.md5, self.wanted.sha256)? {
-            Opened::Complete { size } => (self.outcome.already_there, self.outcome.size) = (true, size),
+            Opened::Complete { size } => {
+                self.check_size(size)?;
+                (self.outcome.already_there, self.outcome.size) = (true, size);
+            }
             Opened::Part(part) => self.complete(*part)?,
         }
         self.outcome.elapsed = started.elapsed();
         Ok(self.outcome)
+    }
+
+    /// A file that is there is not hashed again. Its size costs nothing, and a power cut may have left none of it.
+    fn check_size(&self, size: u64) -> Result<(), Failure> {
+        let empty = Running::new(false).matches(self.wanted.md5, None);
+        if self.wanted.size.is_none_or(|wanted| wanted == size) && (size > 0 || empty) {
+            return Ok(());
+        }
+        let path = self.options.content.join(self.wanted.md5.to_string());
+        let wanted = self.wanted.size.map_or(String::new(), |wanted| format!(" instead of {wanted}"));
+        Err(Failure::new(Kind::Disk, format!("{} has {size} bytes{wanted}: remove it and start again", path.display())))
     }
 
     fn complete(&mut self, mut part: Part) -> Result<(), Failure> {

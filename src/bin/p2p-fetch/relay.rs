@@ -28,7 +28,7 @@ impl Fetch<'_> {
     /// Asks the agent for what is missing and appends what comes.
     pub fn ask(&mut self, part: &mut Part) -> Result<Asked, Failure> {
         self.progress.asking();
-        Ok(match self.agent.ask(self.wanted.md5, part.len(), self.size) {
+        Ok(match self.agent.ask(self.wanted.md5, part.len(), self.size.filter(|_| self.size_is_certain)) {
             Reply::Bytes { start, size, body } => {
                 if !self.hear(part, size) {
                     self.outcome.reason = Some("the agent tells a size that cannot be".into());
@@ -82,12 +82,16 @@ impl Fetch<'_> {
         }
     }
 
-    /// The size that the agent tells is believed as far as nothing speaks against it; false: it cannot be.
+    /// The size that the agent tells, which may be the word of any of its peers, is believed as far as nothing speaks against it; false:
+    /// it cannot be. One that there is no room for is not believed: the bytes themselves will show.
     fn hear(&mut self, part: &Part, size: Option<u64>) -> bool {
         let Some(size) = size.filter(|size| self.size != Some(*size)) else { return true };
         let missing = size.saturating_sub(part.len());
-        if self.size_is_certain || size < part.len() || check_room(&self.options.content, missing).is_err() {
+        if self.size_is_certain || size < part.len() {
             return false;
+        }
+        if check_room(&self.options.content, missing).is_err() {
+            return true;
         }
         self.size = Some(size);
         self.figures.size.store(size, Relaxed);

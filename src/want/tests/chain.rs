@@ -35,7 +35,7 @@ fn a_slow_follower_moves_to_who_is_ahead_and_tries_the_next_when_that_one_is_ful
     want.handle_moved(now, first, Err(SourceEnd::Busy));
     let second = want.handle_look(now, &better, HERE, random).expect("there is another one");
     assert_ne!(first, second);
-    want.handle_moved(now, second, Ok(1));
+    want.handle_moved(now, second, Ok(Standing { attempt: 1, ..Standing::default() }));
     assert!(matches!(want.poll(now, 3, START), Step::Follow { peer, .. } if peer == second));
 }
 
@@ -49,7 +49,7 @@ fn the_first_byte_is_of_the_attempt_of_whom_it_came_from() {
     assert!(want.poll_look(now, 12_500_000, Path::Wire));
     let better = want.handle_look(now, &[first, second], HERE, &mut Random::from_seed([1; 16]));
     assert_eq!(better, Some(peer(3)));
-    want.handle_moved(now, peer(3), Ok(second.standing.attempt));
+    want.handle_moved(now, peer(3), Ok(second.standing));
     want.handle_progress(now, 10);
     assert_eq!(want.standing(now, None, HERE).attempt, 2);
 }

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use p2p_agent::content::Standing;
 use p2p_agent::want::{SourceEnd, Step};
 
 use crate::event::{Event, Taken};
@@ -92,7 +93,9 @@ impl World {
         }
         let granted = file.look.answers.iter().find(|answer| answer.peer == address(peer));
         let moved = match taken {
-            Taken::Records(_) => Ok(granted.map_or(1, |answer| answer.standing.attempt)),
+            Taken::Records(_) => {
+                Ok(granted.map_or(Standing { attempt: 1, ..Standing::default() }, |answer| answer.standing))
+            }
             Taken::Busy => Err(SourceEnd::Busy),
             Taken::NotAhead => Err(SourceEnd::Exhausted),
             Taken::TimedOut => Err(SourceEnd::Cut),
@@ -176,6 +179,7 @@ fn end_word(end: SourceEnd) -> &'static str {
         SourceEnd::Busy => "finds no slot at",
         SourceEnd::Exhausted => "has had all of",
         SourceEnd::Cut => "is cut off by",
+        SourceEnd::Dry => "gets nothing more from",
         SourceEnd::Stalled => "hears nothing from",
         SourceEnd::Corrupt => "gets altered records from",
         SourceEnd::Slow => "leaves",

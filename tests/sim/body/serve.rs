@@ -141,7 +141,8 @@ impl World {
         if silent || stuck {
             self.flows[at].over = true;
             self.release(at);
-            return self.end_source(to, content, source, SourceEnd::Stalled);
+            let end = if silent { SourceEnd::Stalled } else { SourceEnd::Dry };
+            return self.end_source(to, content, source, end);
         }
         self.look_round(to, content);
     }

@@ -35,13 +35,15 @@ pub async fn accept(device: Rc<Device>, listener: Async<UnixListener>) {
     loop {
         // Nobody who connects or asks fast enough keeps the one thread.
         yield_now().await;
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((mut stream, _)) = listener.accept().await else {
             Timer::after(HEARTBEAT).await;
             continue;
         };
         // One count is the list's own.
         if Rc::strong_count(&places) > LOCAL_CONNECTIONS {
-            debug!("too many local connections; one is closed");
+            debug!("too many local connections; one is sent away");
+            // Nothing else is in the socket's buffer: this takes no time.
+            _ = fail(&mut stream, &Problem::TooManyConnections).await;
             continue;
         }
         if let Ok(who) = getsockopt(&stream, sockopt::PeerCredentials) {

@@ -25,6 +25,10 @@ pub enum Problem {
     ServedElsewhere,
     /// The first bytes of a ranged request are not in the content directory.
     CannotVerify,
+    /// The first bytes of a ranged request are those of a whole that was not the content.
+    WrongPrefix,
+    /// Sixteen local connections are open.
+    TooManyConnections,
     /// No such resource.
     NoSuchPath,
     /// Not this method there.
@@ -40,8 +44,8 @@ impl Problem {
         match self {
             Self::Fetch(_) | Self::NoSuchPath => 404,
             Self::BeyondEnd(_) => 416,
-            Self::AllRelaysBusy | Self::ServedElsewhere => 503,
-            Self::CannotVerify | Self::Bad(_) => 400,
+            Self::AllRelaysBusy | Self::ServedElsewhere | Self::TooManyConnections => 503,
+            Self::CannotVerify | Self::WrongPrefix | Self::Bad(_) => 400,
             Self::Method(_) => 405,
             Self::Refused(refusal) => refusal.status(),
         }
@@ -59,6 +63,10 @@ impl Problem {
                 "To verify from the middle the agent needs the first bytes as <md5>.part in its content directory; \
                  put them there or add ?verify=client and check the MD5 yourself."
             }
+            Self::WrongPrefix => {
+                "What <md5>.part holds came whole and does not match the MD5: remove the file and begin from the first byte."
+            }
+            Self::TooManyConnections => "Sixteen local connections are open; ask again in a moment.",
             Self::NoSuchPath => {
                 "There are /v1/content/<md5>, /v1/wanted, /v1/report, /v1/status, /v1/recent, /v1/peers, /v1/clock, /v1/explain/<md5> and /metrics."
             }
@@ -85,7 +93,7 @@ pub async fn fail(stream: &mut Async<UnixStream>, problem: &Problem) -> io::Resu
     let head = match problem {
         Problem::Fetch(reason) => head.field("P2P-Advice", "fetch").field("P2P-Reason", reason.as_str()),
         Problem::BeyondEnd(size) => head.field("Content-Range", ContentRange::Unsatisfied { size: *size }),
-        Problem::AllRelaysBusy | Problem::ServedElsewhere => head.field("Retry-After", 1),
+        Problem::AllRelaysBusy | Problem::ServedElsewhere | Problem::TooManyConnections => head.field("Retry-After", 1),
         Problem::Method(allowed) => head.field("Allow", allowed),
         _ => head,
     };

@@ -64,6 +64,9 @@ async fn respond_inner(device: &Rc<Device>, stream: &mut Async<UnixStream>, requ
     let keys = device.keys(&request.md5);
     let id = keys.id();
     let served = device.agent.borrow().want(id).is_some_and(Want::is_served);
+    if request.verify && device.agent.borrow().want(id).is_some_and(|want| want.is_known_to_be_wrong(request.offset)) {
+        return Err(Stop::Say(Problem::WrongPrefix));
+    }
     // Before the content is wanted: a long prefix takes longer to hash than anybody waits for bytes.
     let hash = if request.verify && !served { Some(prefix(device, stream, &request).await?) } else { None };
     let taken = device.agent.borrow_mut().handle_request(clock::now(), keys, request.offset, request.size);

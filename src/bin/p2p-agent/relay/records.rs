@@ -6,7 +6,9 @@ use std::os::unix::net::UnixStream;
 use async_io::{Async, Timer};
 use md5::Digest as _;
 use p2p_agent::content::State;
-use p2p_agent::limits::{CONTENT_BYTES, LEASE_STALL, QUERY_TIMEOUT, RECORD_BYTES, RECORD_TIMEOUT, SOURCE_STALL};
+use p2p_agent::limits::{
+    CONTENT_BYTES, LEASE_STALL, QUERY_TIMEOUT, READER_STALL, RECORD_BYTES, RECORD_TIMEOUT, SOURCE_STALL,
+};
 use p2p_agent::record::{Opener, RECORD_HEADER, RecordError};
 use p2p_agent::time::Duration;
 use p2p_agent::want::{Answered, Round, SourceEnd};
@@ -42,7 +44,7 @@ impl Relay<'_> {
         let mut grown_at = clock::now();
         // What has come since, and how long it was waited for.
         let (mut came, mut waited) = (0, Duration::ZERO);
-        let mut look = None;
+        let (mut look, mut client_paused) = (None, false);
         loop {
             if let Some((peer, better)) = self.look_round(&mut look).await {
                 return End::Moved(peer, better);
@@ -55,6 +57,8 @@ impl Relay<'_> {
             let left = self.dry_at().since(asked_at);
             let (length, last) = match self.record(&mut taken.line, &mut taken.opener, left).await {
                 Ok(record) => record,
+                // Rightly so, after the client's own pause.
+                Err(End::Source(SourceEnd::Cut)) if client_paused => return End::Source(SourceEnd::Exhausted),
                 Err(end) => return end,
             };
             // A source that has all of it has no reason to trickle. One that is still growing may have a slow uplink.
@@ -71,7 +75,9 @@ impl Relay<'_> {
             if length > 0 || last {
                 grown_at = now;
             } else if now.since(grown_at) >= LEASE_STALL {
-                return End::Source(SourceEnd::Stalled);
+                // Who still waits itself for what this device lacks is no liar.
+                let gave_all = taken.standing.state != State::Complete && self.offset >= taken.standing.available;
+                return End::Source(if gave_all { SourceEnd::Dry } else { SourceEnd::Stalled });
             } else {
                 continue;
             }
@@ -99,6 +105,7 @@ impl Relay<'_> {
             if sent.await.is_err() {
                 return End::Dropped;
             }
+            client_paused |= clock::now().since(now) >= READER_STALL;
             self.offset = end;
             self.device.handle_bytes(self.id, Source::Peers, length as u64);
             if let Some(want) = self.device.agent.borrow_mut().want_mut(self.id) {
@@ -142,7 +149,7 @@ impl Relay<'_> {
                         Err(SourceEnd::Cut)
                     })
                     .await;
-                    let moved = taken.as_ref().map(|taken| taken.standing.attempt).map_err(|end| *end);
+                    let moved = taken.as_ref().map(|taken| taken.standing).map_err(|end| *end);
                     if let Some(want) = device.agent.borrow_mut().want_mut(*id) {
                         want.handle_moved(clock::now(), peer, moved);
                     }

@@ -301,7 +301,7 @@ pub const SUMS_LINE_BYTES: usize = 4_096;
 pub const DIRECTORY_CHECK: Duration = Duration::from_secs(3);
 /// Least time between two scans of the directory, whatever happens in it. 8,192 names are read in some milliseconds.
 pub const RESCAN_PAUSE: Duration = Duration::from_millis(250);
-/// Pause after a batch of directory events: the kernel merges the writes of that time into one event.
+/// Pause after a batch of directory events that came this soon after another: the kernel merges the writes of that time into one event.
 pub const EVENT_PAUSE: Duration = Duration::from_millis(5);
 /// The same while nobody waits for a file to grow: a download that nobody follows need not wake the agent often.
 pub const EVENT_PAUSE_UNWATCHED: Duration = Duration::from_millis(50);

@@ -22,7 +22,7 @@ use crate::api::response::{Body, Problem};
 use crate::clock;
 use crate::device::{Device, Lent};
 use crate::history::Source;
-use crate::store::Opened;
+use crate::store::{Extent, Opened};
 use crate::stream::Watchdog;
 use crate::tally::add;
 
@@ -69,12 +69,15 @@ impl Reader {
 
     /// Total size where it is known: of a complete file, or told by whoever wants it here, unless the file belies it.
     pub fn size(&mut self, device: &Device) -> Option<u64> {
-        let told = || device.agent.borrow().want(self.id).and_then(Want::size);
-        match self.file.available() {
-            Ok(extent) if extent.complete => Some(extent.available),
-            Ok(extent) => told().filter(|size| *size >= extent.available),
-            Err(_) => told(),
+        self.file.available().ok().and_then(|extent| self.total(device, &extent))
+    }
+
+    fn total(&self, device: &Device, extent: &Extent) -> Option<u64> {
+        if extent.complete {
+            return Some(extent.available);
         }
+        let told = device.agent.borrow().want(self.id).and_then(Want::size);
+        told.filter(|size| *size >= extent.available)
     }
 
     /// Puts the next piece behind the header's place in `buffer`, at most what fits there, waiting for a growing file if need be.
@@ -86,7 +89,7 @@ impl Reader {
                 warn!("{}: the file changed while it was served: {gone}", self.id.short());
                 "the file changed"
             })?;
-            let total = if extent.complete { Some(extent.available) } else { self.size(device) };
+            let total = self.total(device, &extent);
             let ready = extent.available.saturating_sub(self.offset);
             let ends = total == Some(extent.available);
             let waited = clock::now().since(waits_since);

@@ -71,7 +71,7 @@ Example: fetch a video; the agent (p2p-agent run) of this device finds out who h
 
 What to get:
   MD5 URL               32 hex digits, and an https:// or http:// address
-      --sha256 HEX      check the SHA-256 too
+      --sha256 HEX      check the SHA-256 too, of what is fetched
       --size BYTES      its size, if you know it: lack of room is noticed at once
       --list FILE       several files: lines of `MD5 URL [SHA256]`; # begins a comment; - is stdin. Neighbours in
                         the list change places, so that the devices of a site fetch different files

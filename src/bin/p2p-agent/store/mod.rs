@@ -18,9 +18,9 @@ mod watch;
 
 pub use error::{OpenError, StoreError};
 use file::Fingerprint;
-pub use file::Opened;
 #[cfg(test)]
-use file::{Extent, Gone};
+use file::Gone;
+pub use file::{Extent, Opened};
 pub use signal::Signal;
 
 use directory::{Directory, Refused, complete_name, part_name};

@@ -126,6 +126,7 @@ impl Store {
     /// Handles events until it is time to look at the path again.
     async fn follow(&self, inotify: &Async<Inotify>, buffer: &mut [u8], scan: &mut Scan) -> io::Result<Seen> {
         let until = Instant::now() + DIRECTORY_CHECK;
+        let mut last: Option<Instant> = None;
         let mut watchdog = Watchdog::default();
         loop {
             let now = Instant::now();
@@ -147,7 +148,12 @@ impl Store {
             };
             let seen = self.handle_events(buffer.get(..filled).unwrap_or_default());
             scan.due |= seen.lost || self.has_left_out();
-            Timer::after(if self.shared.growth.is_awaited() { EVENT_PAUSE } else { EVENT_PAUSE_UNWATCHED }).await;
+            let pause = if self.shared.growth.is_awaited() { EVENT_PAUSE } else { EVENT_PAUSE_UNWATCHED };
+            // After a longer silence there is nothing that more would come to, and who waits for bytes has waited long enough.
+            if last.is_some_and(|last| last.elapsed() < pause) {
+                Timer::after(pause).await;
+            }
+            last = Some(Instant::now());
             if seen.itself || seen.ended {
                 return Ok(seen);
             }

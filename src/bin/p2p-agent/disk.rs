@@ -115,7 +115,7 @@ impl Reader {
                 return Ok(Piece::Data { length: 0, last: true });
             }
             // Who got all of it writes the last bytes in a moment.
-            let writes = self.grown_at + LEASE_STALL > clock::now();
+            let writes = clock::now().since(self.grown_at) < LEASE_STALL;
             let live = device.agent.borrow().want(self.id).is_some_and(|w| w.is_live() || writes && w.has_all());
             if ready == 0 && !live && waited >= GROWTH_LINGER {
                 return Ok(Piece::Exhausted);
@@ -174,14 +174,12 @@ pub async fn respond(
     let mut body = Body::new(request.offset, request.ranged);
     let size = reader.size(device).or(request.size);
     body.begin(stream, size).await.map_err(|_| None)?;
-    let mut grown_at = clock::now();
     loop {
         let (length, last) = match reader.next(device, &mut buffer).await {
             Ok(Piece::Data { length, last }) => (length, last),
-            Ok(Piece::Heartbeat) if clock::now().since(grown_at) < LEASE_STALL => continue,
+            Ok(Piece::Heartbeat) if clock::now().since(reader.grown_at) < LEASE_STALL => continue,
             Ok(Piece::Heartbeat | Piece::Exhausted) | Err(_) => return Err(None),
         };
-        grown_at = clock::now();
         let data = buffer.get(RECORD_HEADER..RECORD_HEADER + length).ok_or(None)?;
         let end = reader.offset();
         let last = last || size == Some(end);

@@ -51,12 +51,12 @@ pub(super) fn nginx(trial: &mut Trial<'_>) {
 
 /// BitTorrent with local peer discovery; the origin is the web seed.
 pub(super) fn aria2(trial: &mut Trial<'_>) {
-    torrent(trial, &Aria2);
+    torrent(trial, &ARIA2);
 }
 
 /// The same with another client.
 pub(super) fn transmission(trial: &mut Trial<'_>) {
-    torrent(trial, &Transmission);
+    torrent(trial, &TRANSMISSION);
 }
 
 fn torrent(trial: &mut Trial<'_>, client: &dyn Client) {
@@ -77,8 +77,17 @@ fn compete(trial: &mut Trial<'_>, client: &dyn Client, list: List) {
 }
 
 struct Curl;
-struct Aria2;
-struct Transmission;
+
+/// A program for torrents, which goes on for others.
+struct Torrent {
+    /// It, without the torrent.
+    command: fn(&Device) -> Command,
+    /// Its option for what it is to run when it has everything.
+    when_done: &'static str,
+}
+
+const ARIA2: Torrent = Torrent { command: aria2c, when_done: "--on-bt-download-complete" };
+const TRANSMISSION: Torrent = Torrent { command: transmission_cli, when_done: "--finish" };
 
 impl Client for Curl {
     fn start(&self, device: &Device, list: &List) -> Process {
@@ -87,12 +96,10 @@ impl Client for Curl {
     }
 }
 
-impl Client for Aria2 {
+impl Client for Torrent {
     fn start(&self, device: &Device, list: &List) -> Process {
-        let mut command = Command::new("aria2c");
-        command.args(["--no-conf", "--quiet", "--bt-enable-lpd=true", "--enable-dht=false", "--disable-ipv6=true"]);
-        command.args(["--seed-ratio=0.0", "--file-allocation=none", "--dir"]).arg(device.content_directory());
-        command.arg("--on-bt-download-complete").arg(hook(device)).arg(&list[0].1);
+        let mut command = (self.command)(device);
+        command.arg(self.when_done).arg(hook(device)).arg(&list[0].1);
         device.run(command)
     }
 
@@ -101,21 +108,21 @@ impl Client for Aria2 {
     }
 }
 
-impl Client for Transmission {
-    fn start(&self, device: &Device, list: &List) -> Process {
-        let settings = device.path("transmission");
-        fs::create_dir(&settings).unwrap();
-        let text = r#"{"lpd-enabled": true, "dht-enabled": false, "utp-enabled": false, "ratio-limit-enabled": false}"#;
-        fs::write(settings.join("settings.json"), text).unwrap();
-        let mut command = Command::new("transmission-cli");
-        command.arg("--config-dir").arg(settings).arg("--download-dir").arg(device.content_directory());
-        command.arg("--finish").arg(hook(device)).arg(&list[0].1);
-        device.run(command)
-    }
+fn aria2c(device: &Device) -> Command {
+    let mut command = Command::new("aria2c");
+    command.args(["--no-conf", "--quiet", "--bt-enable-lpd=true", "--enable-dht=false", "--disable-ipv6=true"]);
+    command.args(["--seed-ratio=0.0", "--file-allocation=none", "--dir"]).arg(device.content_directory());
+    command
+}
 
-    fn has_all(&self, device: &Device) -> bool {
-        device.path("done").exists()
-    }
+fn transmission_cli(device: &Device) -> Command {
+    let settings = device.path("transmission");
+    fs::create_dir(&settings).unwrap();
+    let text = r#"{"lpd-enabled": true, "dht-enabled": false, "utp-enabled": false, "ratio-limit-enabled": false}"#;
+    fs::write(settings.join("settings.json"), text).unwrap();
+    let mut command = Command::new("transmission-cli");
+    command.arg("--config-dir").arg(settings).arg("--download-dir").arg(device.content_directory());
+    command
 }
 
 /// A program that says that everything is there.

@@ -33,9 +33,11 @@ impl Queue {
         self.place = 0;
     }
 
-    /// Whether it is too long now: whoever has a slot takes it.
+    /// Whether it is too long now: whoever has a slot takes it. One after the other again, or two that began to wait together would
+    /// take the same source, and share its link.
     fn is_too_long(&self, now: Instant) -> bool {
-        self.since.is_some_and(|since| now.since(since) >= QUEUE_PATIENCE)
+        let turn = (QUEUE_STEP * 4).saturating_mul(self.place).min(WAIT_ROUND);
+        self.since.is_some_and(|since| now.since(since) >= QUEUE_PATIENCE + turn)
     }
 
     /// How long to wait before asking again: one after the other, best placed first, joins whoever has got something meanwhile.

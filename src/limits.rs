@@ -196,6 +196,8 @@ pub const WANTER_PATIENCE: Duration = Duration::from_millis(1_500);
 pub const LEASE_STALL: Duration = Duration::from_secs(3);
 /// Rates are measured over this: longer than the bursts of socket buffers, shorter than anybody's patience.
 pub const RATE_WINDOW: Duration = Duration::from_millis(250);
+/// A rate that is lower for less than this is a dip: where processors are the limit, all devices have them, and at the same moment.
+pub const RATE_HOLD: Duration = Duration::from_secs(1);
 /// Bytes per second from which on a link is no reason to let another device fetch: 100 Mbit/s.
 pub const FAST_LINK: u64 = 12_500_000;
 /// A source takes another follower while its upload is below this part of the best rate that its link has shown (design section 7).
@@ -205,9 +207,9 @@ pub const FULL_PERCENT: u32 = 90;
 /// Who finds every source fed to its speed asks again after this for each better placed device that waits, too: about
 /// what one more link of a chain takes to have bytes to give.
 pub const QUEUE_STEP: Duration = Duration::from_millis(25);
-/// Who found no source with bandwidth for this long is admitted wherever there is a slot. With the half second in which the last one
-/// admitted shows what it takes, and the wait between two tries, the first byte comes within 3 s.
-pub const QUEUE_PATIENCE: Duration = Duration::from_millis(2_000);
+/// Who found no source with bandwidth for this long is admitted wherever there is a slot. With 1.4 s, which an election takes at the
+/// longest where one packet of twenty is lost, the first byte comes within 3 s.
+pub const QUEUE_PATIENCE: Duration = Duration::from_millis(1_500);
 /// A follower looks for another source when it is slower than this part of the front: also when two share one source.
 pub const MOVE_BELOW_PERCENT: u32 = 60;
 /// ... and when that puts it this far behind, or would: what is near enough needs no other source.

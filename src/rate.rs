@@ -1,6 +1,6 @@
 //! How fast bytes move, measured over windows long enough that bursts do not count.
 
-use crate::limits::RATE_WINDOW;
+use crate::limits::{RATE_HOLD, RATE_WINDOW};
 use crate::time::{Duration, Instant};
 
 /// Measures one stream of bytes; rates are in bytes per second.
@@ -10,6 +10,8 @@ pub struct Meter {
     bytes: u64,
     rate: u64,
     best: u64,
+    /// The highest rate for a while, and when it was measured.
+    high: (u64, Instant),
 }
 
 impl Meter {
@@ -20,6 +22,9 @@ impl Meter {
             // A window that began long ago says nothing about now.
             self.rate = if span < RATE_WINDOW * 2 { per_second(self.bytes, span) } else { 0 };
             self.best = self.best.max(self.rate);
+            if self.rate >= self.high.0 || now.since(self.high.1) >= RATE_HOLD {
+                self.high = (self.rate, now);
+            }
             (self.since, self.bytes) = (now, 0);
         }
         self.bytes = self.bytes.saturating_add(bytes);
@@ -29,6 +34,13 @@ impl Meter {
     pub fn rate(&self, now: Instant) -> u64 {
         let span = now.since(self.since);
         if span < RATE_WINDOW * 2 { self.rate } else { per_second(self.bytes, span) }
+    }
+
+    /// The highest for a while: a dip is no drop.
+    pub fn high(&self, now: Instant) -> u64 {
+        let (high, at) = self.high;
+        let rate = self.rate(now);
+        if now.since(at) < RATE_HOLD { rate.max(high) } else { rate }
     }
 
     /// Measures the best anew.

@@ -88,11 +88,11 @@ impl Slots {
 
     /// Whether one more reader of `id` would find bandwidth, on a link that has been seen to carry `best` bytes per second. While a
     /// content is wanted by many, each source feeds few, so that every link carries the file about once: a pipeline. The first reader of a
-    /// content always finds room; another one when the upload is below `percent` of the link's speed, and when the last one has
-    /// had time to show what it takes.
+    /// content always finds room; another one when the upload has been below `percent` of the link's speed for a while, and when the last
+    /// one has had time to show what it takes.
     pub fn has_bandwidth(&self, now: Instant, id: PublicId, best: u64, percent: u32) -> bool {
         let settled = self.slots.iter().flatten().all(|slot| now.since(slot.admitted_at) >= RATE_WINDOW * 2);
-        let rate = u128::from(self.upload.rate(now));
+        let rate = u128::from(self.upload.high(now));
         let best = u128::from(best.max(self.upload.best()));
         self.readers(id) == 0 || settled && rate * 100 < best * u128::from(percent)
     }
@@ -184,8 +184,8 @@ mod tests {
         let mut now = Instant::from_micros(9_000_000);
         assert!(slots.has_bandwidth(now, ID, 10_000_000, ADMIT_BELOW_PERCENT));
         let first = granted(slots.admit(now, address(1), ID));
-        let mut carries = |slots: &mut Slots, rate: u64| {
-            for _ in 0..100 {
+        let mut carries = |slots: &mut Slots, rate: u64, millis: u64| {
+            for _ in 0..millis / 20 {
                 now = now + Duration::from_millis(20);
                 slots.handle_progress(now, first, rate / 50);
             }
@@ -195,11 +195,16 @@ mod tests {
             !slots.has_bandwidth(Instant::from_micros(9_000_000), ID, 10_000_000, ADMIT_BELOW_PERCENT),
             "not yet known"
         );
-        let at = carries(&mut slots, 4_000_000);
+        let at = carries(&mut slots, 4_000_000, 2_000);
         assert!(slots.has_bandwidth(at, ID, 10_000_000, ADMIT_BELOW_PERCENT));
         assert!(!slots.has_bandwidth(at, ID, 0, ADMIT_BELOW_PERCENT), "the best that was seen");
-        let at = carries(&mut slots, 9_000_000);
+        let at = carries(&mut slots, 9_000_000, 2_000);
         assert!(!slots.has_bandwidth(at, ID, 10_000_000, ADMIT_BELOW_PERCENT));
+        let at = carries(&mut slots, 1_000_000, 800);
+        assert!(!slots.has_bandwidth(at, ID, 10_000_000, ADMIT_BELOW_PERCENT), "a dip is no room");
+        let at = carries(&mut slots, 1_000_000, 800);
+        assert!(slots.has_bandwidth(at, ID, 10_000_000, ADMIT_BELOW_PERCENT));
+        let at = carries(&mut slots, 9_000_000, 2_000);
         assert!(
             slots.has_bandwidth(at, PublicId([2; 16]), 10_000_000, ADMIT_BELOW_PERCENT),
             "another content has its own chain"

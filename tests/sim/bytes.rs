@@ -64,7 +64,9 @@ impl World {
                     if self.nodes[source].busy_until > self.now { part } else { file.part.max(part) }
                 }
             };
-            let strange = flow.source.is_some() && to.files[flow.content].stream != flow.serial;
+            let file = &to.files[flow.content];
+            // The present source waits while another one is asked for the bytes from here on.
+            let strange = flow.source.is_some() && (file.stream != flow.serial || file.moving.is_some());
             let stopped = strange || flow.dead || flow.over || to.busy_until > self.now || flow.begins_at > self.now;
             let limit = if stopped { 0.0 } else { (there - part) as f64 / dt };
             let mut demand = Demand::new(limit);

@@ -59,7 +59,7 @@ pub fn scenarios() -> Vec<Scenario> {
             slowness_max: 1.19,
             ..PLAIN
         },
-        Scenario { name: "leftovers-9", n: 9, kind: Kind::Leftovers, ratio_max: 0.42, slowness_max: 1.45, ..PLAIN },
+        Scenario { name: "leftovers-9", n: 9, kind: Kind::Leftovers, ratio_max: 0.42, slowness_max: 1.55, ..PLAIN },
         Scenario { name: "isolated-6", n: 6, kind: Kind::Isolated, slowness_max: 1.15, slots_max: 8, ..PLAIN },
         Scenario {
             name: "isolated-metered-6",

@@ -13,6 +13,7 @@
 //!
 //! One kernel and few cores play all devices: where other work leaves them no time, the figures say more about that than
 //! about the programs. The column `idle` tells how much CPU was left over during a run; below 10 % a figure is doubtful.
+//! `stolen` is what a host of virtual machines gave to others meanwhile: runs in which it is more than a few per cent say nothing.
 //!
 //! ```text
 //! bounds, options  <-  client, race  <-  trial  <-  scenarios  <-  report  <-  main

@@ -48,8 +48,20 @@ impl Report {
     pub fn new() -> Self {
         println!("load {} before", load());
         println!(
-            "{:<16} {:>3} {:>4} {:>7} {:>7} {:>7} {:>7} {:>9} {:>7} {:>6} {:>6} {:>5}  bounds",
-            "scenario", "N", "runs", "ratio", "last", "median", "last s", "peers MiB", "CPU s", "s/GB", "RSS", "idle"
+            "{:<16} {:>3} {:>4} {:>7} {:>7} {:>7} {:>7} {:>9} {:>7} {:>6} {:>6} {:>5} {:>6}  bounds",
+            "scenario",
+            "N",
+            "runs",
+            "ratio",
+            "last",
+            "median",
+            "last s",
+            "peers MiB",
+            "CPU s",
+            "s/GB",
+            "RSS",
+            "idle",
+            "stolen"
         );
         Self { rows: Vec::new() }
     }
@@ -153,7 +165,7 @@ impl Row {
         let extra: Vec<String> = extra.collect();
         let verdict = if broken.is_empty() { "kept".into() } else { format!("BROKEN: {}", broken.join("; ")) };
         println!(
-            "{:<16} {:>3} {:>4} {:>7.3} {:>7.3} {:>7.3} {:>7.1} {:>9.0} {:>7.1} {:>6.1} {:>6.1} {:>4.0}%  {verdict}{}{}",
+            "{:<16} {:>3} {:>4} {:>7.3} {:>7.3} {:>7.3} {:>7.1} {:>9.0} {:>7.1} {:>6.1} {:>6.1} {:>4.0}% {:>5.0}%  {verdict}{}{}",
             self.name,
             self.devices,
             self.runs.len(),
@@ -166,6 +178,7 @@ impl Row {
             self.median("cpu_seconds_per_gb"),
             self.median("peak_mib"),
             self.median("idle_percent"),
+            self.median("stolen_percent"),
             if extra.is_empty() { "" } else { " | " },
             extra.join(", "),
         );

@@ -159,14 +159,16 @@ impl Trial<'_> {
         judge: &Judge<'_>,
         hook: impl FnMut(&mut Race<'_>),
     ) {
-        let (idle, before) = (idle_ticks(), self.site.origin.downloads().len());
+        let (ticks, before) = (Ticks::so_far(), self.site.origin.downloads().len());
         let mut race = Race::new(&mut self.site, &mut self.devices, client, runners);
         race.run(limit, self.options.verbose, hook);
-        let (took, idle) = (race.elapsed(), (idle_ticks() - idle) as f64);
+        let (took, spent) = (race.elapsed(), Ticks::so_far());
         std::thread::sleep(Duration::from_millis(300)); // the origin notices who has gone
         // Hundredths of a second are per cent of a second.
-        let idle = idle / took.as_secs_f64() / cores();
-        say(&race, judge, &race.site.origin.downloads()[before..], idle, self.options.verbose);
+        let percent = |from: u64, to: u64| to.saturating_sub(from) as f64 / took.as_secs_f64() / cores();
+        measure("idle_percent", percent(ticks.idle, spent.idle), None);
+        measure("stolen_percent", percent(ticks.stolen, spent.stolen), None);
+        say(&race, judge, &race.site.origin.downloads()[before..], self.options.verbose);
     }
 
     /// How long every device takes with `curl`, all at their moments; the last of them.
@@ -185,7 +187,7 @@ pub fn measure(name: &str, value: f64, most: Option<f64>) {
     }
 }
 
-fn say(race: &Race<'_>, judge: &Judge<'_>, downloads: &[Download], idle: f64, verbose: bool) {
+fn say(race: &Race<'_>, judge: &Judge<'_>, downloads: &[Download], verbose: bool) {
     let ideal = judge.ideal.as_secs_f64();
     let finished = |number: usize| race.runners[number].finished;
     let mut times: Vec<f64> = (0..race.runners.len())
@@ -241,7 +243,6 @@ fn say(race: &Race<'_>, judge: &Judge<'_>, downloads: &[Download], idle: f64, ve
     measure("cpu_seconds", cpu, None);
     measure("cpu_seconds_per_gb", cpu / (delivered as f64 / 1e9), None);
     measure("peak_mib", memory as f64 / f64::from(1 << 20), None);
-    measure("idle_percent", idle, None);
 
     let taken: Vec<String> = downloads.iter().map(|download| taken(download, race.begun)).collect();
     let flows = race.flows.iter().map(|flow| {
@@ -294,11 +295,22 @@ fn sum(said: &str, field: &str) -> u64 {
     said.split(&name).skip(1).filter_map(|rest| rest.split([',', '}']).next()?.parse::<u64>().ok()).sum()
 }
 
-/// Hundredths of a second that all CPUs together were idle.
-fn idle_ticks() -> u64 {
-    let said = fs::read_to_string("/proc/stat").unwrap();
-    let fields = said.lines().next().unwrap().split_whitespace().skip(4).take(2);
-    fields.filter_map(|field| field.parse::<u64>().ok()).sum()
+/// Hundredths of a second of all CPUs together.
+struct Ticks {
+    /// Nothing to do.
+    idle: u64,
+    /// The machine is one of several on another, which gave the time to them.
+    stolen: u64,
+}
+
+impl Ticks {
+    /// Since the start of the machine (proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal).
+    fn so_far() -> Self {
+        let said = fs::read_to_string("/proc/stat").unwrap();
+        let fields = said.lines().next().unwrap().split_whitespace().skip(1);
+        let fields: Vec<u64> = fields.filter_map(|field| field.parse().ok()).collect();
+        Self { idle: fields[3] + fields[4], stolen: fields[7] }
+    }
 }
 
 fn cores() -> f64 {

@@ -210,6 +210,9 @@ pub const QUEUE_STEP: Duration = Duration::from_millis(25);
 /// Who found no source with bandwidth for this long is admitted wherever there is a slot. With 1.4 s, which an election takes at the
 /// longest where one packet of twenty is lost, the first byte comes within 3 s.
 pub const QUEUE_PATIENCE: Duration = Duration::from_millis(1_500);
+/// ... and of those the better placed goes first by this, up to twice: what it takes until somebody behind it finds bytes there. At
+/// the same moment they would take the same source, and share its link.
+pub const QUEUE_APART: Duration = Duration::from_millis(100);
 /// A follower looks for another source when it is slower than this part of the front: also when two share one source.
 pub const MOVE_BELOW_PERCENT: u32 = 60;
 /// ... and when that puts it this far behind, or would: what is near enough needs no other source.

@@ -45,7 +45,7 @@ impl Meter {
 
     /// Measures the best anew.
     pub fn forget_best(&mut self) {
-        self.best = 0;
+        (self.best, self.high) = (0, Default::default());
     }
 
     /// The best that was measured.

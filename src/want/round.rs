@@ -2,7 +2,7 @@
 
 use super::{Answered, Condition, Phase, Reason, Round, Scope, Want, choose};
 use crate::content::State;
-use crate::limits::{CROWD_CLAIM, QUEUE_PATIENCE, QUEUE_STEP, WAIT_JITTER, WAIT_ROUND, WIRE_PATIENCE};
+use crate::limits::{CROWD_CLAIM, QUEUE_APART, QUEUE_PATIENCE, QUEUE_STEP, WAIT_JITTER, WAIT_ROUND, WIRE_PATIENCE};
 use crate::random::Random;
 use crate::rank::relieves;
 use crate::time::{Duration, Instant};
@@ -33,10 +33,9 @@ impl Queue {
         self.place = 0;
     }
 
-    /// Whether it is too long now: whoever has a slot takes it. One after the other again, or two that began to wait together would
-    /// take the same source, and share its link.
+    /// Whether it is too long now: whoever has a slot takes it, one after the other again.
     fn is_too_long(&self, now: Instant) -> bool {
-        let turn = (QUEUE_STEP * 4).saturating_mul(self.place).min(WAIT_ROUND);
+        let turn = QUEUE_APART * self.place.min(2);
         self.since.is_some_and(|since| now.since(since) >= QUEUE_PATIENCE + turn)
     }
 

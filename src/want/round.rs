@@ -144,3 +144,18 @@ impl Want {
         claims && self.wire_awaited_since.is_some_and(|since| now.since(since) >= WIRE_PATIENCE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waited_too_long_comes_behind_the_better_placed_by_a_turn_and_nobody_by_more_than_two() {
+        let since = Instant::from_micros(9_000_000);
+        let too_long = |place, waited| Queue { since: Some(since), place, rounds: 0 }.is_too_long(since + waited);
+        for (place, turns) in [(0, 0), (1, 1), (2, 2), (19, 2)] {
+            let due = QUEUE_PATIENCE + QUEUE_APART * turns;
+            assert!(too_long(place, due) && !too_long(place, due - Duration::from_millis(1)), "place {place}");
+        }
+    }
+}

@@ -140,7 +140,9 @@ impl<'a> Fetch<'a> {
 
     /// Fills the `.part` until somebody says that this is all of it.
     fn fill(&mut self, part: &mut Part, without_agent: bool) -> Result<(), Failure> {
-        let (mut relays_in_vain, mut rounds_in_vain, mut refusals) = (0, 0, 0);
+        // `ended_early`: downloads in a row that the agent ended before they brought 64 KiB. One that says `fetch` and
+        // `follow` in turn is not obeyed for ever.
+        let (mut relays_in_vain, mut rounds_in_vain, mut refusals, mut ended_early) = (0, 0, 0, 0);
         let mut waited = Duration::ZERO;
         self.backoff.reset();
         loop {
@@ -153,7 +155,7 @@ impl<'a> Fetch<'a> {
             let pause = match asked {
                 Asked::Ended => return Ok(()),
                 Asked::Cut if part.len() - before >= CHUNK_BYTES as u64 => {
-                    (relays_in_vain, rounds_in_vain, refusals) = (0, 0, 0);
+                    (relays_in_vain, rounds_in_vain, refusals, ended_early) = (0, 0, 0, 0);
                     self.backoff.reset();
                     self.breath()
                 }
@@ -170,7 +172,7 @@ impl<'a> Fetch<'a> {
                     if !self.size_is_certain {
                         self.forget_size();
                     }
-                    let downloaded = self.download(part, agent_is_there, rounds_in_vain <= RELAYS_WITHOUT_PROGRESS)?;
+                    let downloaded = self.download(part, agent_is_there, ended_early <= RELAYS_WITHOUT_PROGRESS)?;
                     if part.len() > before {
                         (relays_in_vain, rounds_in_vain, refusals) = (0, 0, 0);
                         self.backoff.reset();
@@ -179,8 +181,11 @@ impl<'a> Fetch<'a> {
                     }
                     match downloaded {
                         Downloaded::Ended => return Ok(()),
-                        Downloaded::Follow if part.len() > before => self.breath(),
-                        Downloaded::Follow => self.backoff.fail(),
+                        Downloaded::Follow => {
+                            let brought = part.len() - before;
+                            ended_early = if brought >= CHUNK_BYTES as u64 { 0 } else { ended_early + 1 };
+                            if brought > 0 { self.breath() } else { self.backoff.fail() }
+                        }
                         Downloaded::Failed { why, for_good } => {
                             refusals += u32::from(for_good);
                             // The agent may know a device that got it in another way: it is asked once more.

@@ -177,15 +177,26 @@ fn a_part_that_is_longer_than_the_content_is_dropped() {
 
 #[test]
 fn a_page_in_the_place_of_the_content_costs_nothing_of_what_is_there() {
+    for fault in [Fault::Page, Fault::PageWithoutLength, Fault::ShorterSaid(100)] {
+        let (device, origin) = site(None);
+        let device = device.with_part(700_001);
+        origin.fail_always(fault);
+        device.fetch(&origin.url()).assert_failed(69, "shorter than what is there");
+        assert_eq!(device.part_len(), 700_001);
+        origin.fail_always(Fault::None);
+        device.fetch(&origin.url()).assert_done();
+        device.assert_whole();
+        assert_eq!(origin.ranges().last(), Some(&Some(700_001)));
+    }
+}
+
+#[test]
+fn an_answer_without_a_length_continues_what_is_there() {
     let (device, origin) = site(None);
     let device = device.with_part(700_001);
-    origin.fail_always(Fault::Page);
-    device.fetch(&origin.url()).assert_failed(69, "shorter than what is there");
-    assert_eq!(device.part_len(), 700_001);
-    origin.fail_always(Fault::None);
+    origin.fail_always(Fault::NoLengthNoRange);
     device.fetch(&origin.url()).assert_done();
     device.assert_whole();
-    assert_eq!(origin.ranges().last(), Some(&Some(700_001)));
 }
 
 #[test]
@@ -296,13 +307,29 @@ fn wrong_usage_is_told_in_a_sentence() {
         (vec!["xyz", "http://127.0.0.1/"], "not an MD5"),
         (vec![&*device.md5, "ftp://127.0.0.1/"], "neither an https:// nor an http://"),
         (vec![&*device.md5], "MD5 and URL are needed"),
+        (vec![&*device.md5, "https:///clip.mp4"], "names no host"),
+        (vec![&*device.md5, "http://127.0.0.1/a b"], "a character that no address has"),
+        (vec![&*device.md5, "http://127.0.0.1/", "more"], "\"more\""),
         (vec!["--jobs", "5"], "--jobs must be 1 to 4"),
+        (vec!["--size", "much"], "--size takes a whole number, not \"much\""),
         (vec!["--list", "/nonexistent"], "/nonexistent cannot be read"),
         (vec!["--ca", "/dev/null"], "no certificate in /dev/null"),
         (vec!["--frobnicate"], "--frobnicate"),
     ] {
         Fetched::from(device.bare_command().args(arguments).output().unwrap()).assert_failed(64, sentence);
     }
+}
+
+/// As where the reader of its log is gone, or the disk of it full.
+#[test]
+fn who_cannot_write_what_it_says_does_what_it_does_all_the_same() {
+    let deaf = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (device, origin) = site(None);
+    let done = device.command(&origin.url()).stderr(deaf()).stdout(deaf()).status().unwrap();
+    assert_eq!(done.code(), Some(0));
+    device.assert_whole();
+    let wrong = device.bare_command().arg("--frobnicate").stderr(deaf()).status().unwrap();
+    assert_eq!(wrong.code(), Some(64));
 }
 
 #[test]
@@ -543,4 +570,40 @@ fn an_uplink_that_is_down_leaves_the_peers() {
     device.assert_whole();
     assert_eq!(fetched.number("bytes_from_peers"), SIZE as u64);
     assert_eq!(api.reports("gone-wrong").len(), 1);
+}
+
+// --- the disk ---------------------------------------------------------------------------------------------------
+
+/// In mounts of its own: a disk that has room for 48 MiB, it says, and fails below that at 8. Prints what is on it in the end.
+const FAILING_DISK: &str = r#"
+set -e
+cd "$PLACE"
+exec 3>&1 >&2
+{ mkdir below disk && mount -t tmpfs -o size=8M none below && truncate -s 48M below/image &&
+    mkfs.ext4 -q -O ^has_journal below/image && mount -o loop,errors=continue below/image disk; } || exit 77
+mkdir disk/content
+fetch() { "$FETCH" --quiet --content disk/content --socket none "$MD5" "$URL"; }
+fetch && exit 1
+mount -o remount,size=64M below # it is a good one from now on
+fetch
+umount disk
+mount -o loop below/image disk
+cat "disk/content/$MD5" >&3
+"#;
+
+#[test]
+fn what_a_failing_disk_did_not_take_is_not_finished_from_the_cache() {
+    let content = bytes(9, 16 << 20);
+    let (device, origin) = (Device::new(&content), Origin::start(content, None));
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "sh", "-c", FAILING_DISK]).env("FETCH", env!("CARGO_BIN_EXE_p2p-fetch"));
+    shell.env("PLACE", device.socket().parent().unwrap()).env("MD5", &device.md5).env("URL", origin.url());
+    let said = shell.output().unwrap();
+    let why = String::from_utf8_lossy(&said.stderr);
+    if said.status.code() == Some(77) || why.contains("unshare failed") {
+        assert!(std::env::var_os("P2P_REQUIRE_ROOT").is_none(), "it has to run here, and cannot: {why}");
+        return eprintln!("SKIPPED: a disk that fails is made of mounts, which takes root: {why}");
+    }
+    assert!(said.status.success(), "{why}");
+    assert!(said.stdout == origin.content(), "what is on the disk is not the content");
 }

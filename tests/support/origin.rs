@@ -28,6 +28,12 @@ pub enum Fault {
     NoLengthCutAfter(usize),
     /// 200 and a page of a few words, whatever was asked for.
     Page,
+    /// The same, neither with Content-Length nor in chunks.
+    PageWithoutLength,
+    /// To a Range: 416, as if the file had only so many bytes. Without one: a page.
+    ShorterSaid(usize),
+    /// Range is ignored: 200 and everything, neither with Content-Length nor in chunks.
+    NoLengthNoRange,
     /// This status and nothing else.
     Status(u16),
     /// Redirected to the same file under another name.
@@ -148,17 +154,21 @@ impl Shared {
         lock(&self.ranges).push(first);
         let fault = lock(&self.faults).pop_front().unwrap_or_else(|| lock(&self.always).clone());
         let start = match (&fault, first) {
-            (Fault::NoRange, _) | (_, None) => 0,
+            (Fault::NoRange | Fault::NoLengthNoRange, _) | (_, None) => 0,
             (Fault::WrongRange, Some(first)) => usize::try_from(first).unwrap_or(usize::MAX) / 2,
             (_, Some(first)) => usize::try_from(first).unwrap_or(usize::MAX),
         };
-        let size = self.content.len();
-        let Some(body) = self.content.get(start..).filter(|body| start == 0 || !body.is_empty()) else {
+        let size = match fault {
+            Fault::ShorterSaid(size) if start > 0 => size,
+            _ => self.content.len(),
+        };
+        let Some(body) = self.content.get(start..size).filter(|body| start == 0 || !body.is_empty()) else {
             let head = format!("HTTP/1.1 416 No\r\nContent-Range: bytes */{size}\r\nContent-Length: 0\r\n");
             return write!(stream, "{head}Connection: close\r\n\r\n");
         };
         let page = b"<p>Please accept our terms.</p>".as_slice();
-        let (start, body) = if matches!(fault, Fault::Page) { (0, page) } else { (start, body) };
+        let paged = matches!(fault, Fault::Page | Fault::PageWithoutLength | Fault::ShorterSaid(_));
+        let (start, body) = if paged { (0, page) } else { (start, body) };
         let length = format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
         let head = match &fault {
             Fault::Status(status) => {
@@ -168,7 +178,9 @@ impl Shared {
                 let head = "HTTP/1.1 302 Found\r\nLocation: /elsewhere.bin\r\nContent-Length: 0\r\n";
                 return write!(stream, "{head}Connection: close\r\n\r\n");
             }
-            Fault::NoLengthCutAfter(_) => "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_owned(),
+            Fault::NoLengthCutAfter(_) | Fault::PageWithoutLength | Fault::NoLengthNoRange => {
+                "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_owned()
+            }
             _ if start > 0 => {
                 format!("HTTP/1.1 206 Partial\r\nContent-Range: bytes {start}-{}/{size}\r\n{length}", size - 1)
             }

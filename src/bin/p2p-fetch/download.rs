@@ -97,7 +97,8 @@ impl Fetch<'_> {
     /// Takes what the current connection brings; `None`: the agent wants it stopped.
     fn drain(&mut self, part: &mut Part, receiver: &Receiver<(u32, Event)>) -> Result<Option<End>, Failure> {
         let mut skip = 0;
-        // The hash of an answer that is shorter than what is there: only if it is the content is the file the wrong one.
+        // The hash of an answer from the beginning that may be shorter than what is there: only if it is the content is the
+        // file the wrong one.
         let mut shorter = None;
         loop {
             // ureq has its own limits; this one is for whatever they do not cover.
@@ -110,7 +111,7 @@ impl Fetch<'_> {
             match event {
                 Event::Head { start, size } => {
                     skip = part.len().saturating_sub(start);
-                    if start == 0 && size.is_some_and(|size| size < part.len()) {
+                    if size.is_none_or(|size| size < part.len()) && start == 0 && skip > 0 {
                         shorter = Some(Running::new(self.wanted.sha256.is_some()));
                     } else {
                         self.learn(part, size)?;
@@ -123,6 +124,9 @@ impl Fetch<'_> {
                         answer.update(&bytes);
                     }
                     let fresh = behind(&bytes, &mut skip);
+                    if skip == 0 {
+                        shorter = None;
+                    }
                     if !fresh.is_empty() {
                         self.append(part, fresh)?;
                     }

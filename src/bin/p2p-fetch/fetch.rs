@@ -23,7 +23,7 @@ use crate::directory::check_room;
 use crate::download::Downloaded;
 use crate::failure::{Failure, Kind};
 use crate::internet::Internet;
-use crate::limits::{ATTEMPTS, BREATH, BUSY_AGENT_PATIENCE, CHUNK_BYTES, RELAYS_WITHOUT_PROGRESS};
+use crate::limits::{ATTEMPTS, BREATH, BUSY_AGENT_PATIENCE, CHUNK_BYTES, RELAYS_WITHOUT_PROGRESS, SYNC_BYTES};
 use crate::options::{Options, Wanted};
 use crate::outcome::Outcome;
 use crate::part::{Opened, Part};
@@ -228,7 +228,12 @@ impl<'a> Fetch<'a> {
 
     /// Bytes from anywhere.
     pub(crate) fn append(&mut self, part: &mut Part, bytes: &[u8]) -> Result<(), Failure> {
+        let before = part.len();
         part.append(bytes)?;
+        // What does not tell its size is looked at on the way.
+        if self.size.is_none() && part.len() / SYNC_BYTES > before / SYNC_BYTES {
+            check_room(&self.options.content, SYNC_BYTES)?;
+        }
         self.figures.offset.store(part.len(), Relaxed);
         self.progress.at(part.len(), self.size);
         Ok(())

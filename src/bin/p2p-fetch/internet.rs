@@ -40,7 +40,7 @@ pub enum Event {
 pub enum End {
     /// With its last byte, as far as the origin says.
     Clean,
-    /// There is nothing from the offset on: the content is no longer than this.
+    /// There is nothing from the offset on: the content ends there.
     Short,
     /// Broken on the way; worth another try, after the given time if the origin named one.
     Cut {
@@ -146,7 +146,8 @@ fn read_head<B>(response: &Response<B>, offset: u64) -> Result<Head, End> {
             _ => Err(End::BadRange),
         },
         StatusCode::RANGE_NOT_SATISFIABLE => match range {
-            Some(ContentRange::Unsatisfied { size }) if size <= offset => Err(End::Short),
+            // Less than what is there, says a status line: let it show the whole.
+            Some(ContentRange::Unsatisfied { size }) if size == offset => Err(End::Short),
             _ => Err(End::BadRange),
         },
         status if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) => {

@@ -11,6 +11,8 @@
 //! ```text
 //! digest, limits, failure, backoff  <-  part, directory, local_http  <-  agent, internet, progress  <-  report, outcome  <-  fetch, download  <-  options, main
 //! ```
+// They panic where nobody reads any more.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 mod agent;
 mod backoff;
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
     let options = match options::parse(std::env::args_os()) {
         Ok(Command::Run(options)) => options,
         Ok(Command::Say(text)) => {
-            print!("{text}");
+            let _ = std::io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
         Err(failure) => return complain(&failure),
@@ -61,11 +63,11 @@ fn run(options: &Options) -> Result<(), Failure> {
     directory::check(&options.content).inspect_err(say)?;
     directory::clean_up(&options.content, options.keep_parts, &options.wanted);
     if agent::is_forbidden(&options.socket) {
-        eprintln!(
+        progress::say(format_args!(
             "p2p-fetch: this user may not ask the agent at {}, so everything comes from the internet: use sudo, or add the user to the \
              group that the socket belongs to (p2p)",
             options.socket.display()
-        );
+        ));
     }
     let screen = Screen::new(options.quiet);
     let queue = Mutex::new(options.wanted.iter().enumerate());
@@ -115,7 +117,7 @@ fn tell(options: &Options, wanted: &Wanted, outcome: &Outcome) {
 }
 
 fn say(failure: &Failure) {
-    eprintln!("p2p-fetch: {failure}");
+    progress::say(format_args!("p2p-fetch: {failure}"));
 }
 
 fn complain(failure: &Failure) -> ExitCode {

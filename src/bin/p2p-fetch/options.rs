@@ -10,6 +10,7 @@ use lexopt::prelude::{Long, Short, Value};
 use lexopt::{Parser, ValueExt};
 use p2p_agent::content::ContentMd5;
 use p2p_agent::hex;
+use ureq::http::Uri;
 use ureq::tls::{PemItem, RootCerts, parse_pem};
 
 use crate::failure::{Failure, Kind};
@@ -100,6 +101,10 @@ it continues where it stopped.
 
 /// Reads the command line, with the program's name in front.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Failure> {
+    read(arguments).map_err(|sentence| Failure::new(Kind::Usage, format!("{sentence} (p2p-fetch --help tells more)")))
+}
+
+fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let mut parser = Parser::from_iter(arguments);
     let (mut list, mut free) = (None, Vec::new());
     let (mut sha256, mut size) = (None, None);
@@ -127,19 +132,19 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
             Long("list") => list = Some(PathBuf::from(parser.value().map_err(wrong)?)),
             Long("ca") => options.roots = read_roots(&PathBuf::from(parser.value().map_err(wrong)?))?,
             Long("sha256") => sha256 = Some(read_sha256(&text(&mut parser)?)?),
-            Long("size") => size = Some(number(&mut parser)?),
-            Long("retries") => options.retries = number(&mut parser)?,
+            Long("size") => size = Some(number(&mut parser, "--size")?),
+            Long("retries") => options.retries = number(&mut parser, "--retries")?,
             Long("keep-parts-days") => {
-                let days: u64 = number(&mut parser)?;
+                let days: u64 = number(&mut parser, "--keep-parts-days")?;
                 options.keep_parts = Duration::from_secs(days.saturating_mul(86_400));
             }
             Long("jobs") => {
-                options.jobs = number(&mut parser)?;
+                options.jobs = number(&mut parser, "--jobs")?;
                 if !(1..=JOBS).contains(&options.jobs) {
-                    return Err(usage(format!("--jobs must be 1 to {JOBS}: the agent serves no more at once")));
+                    return Err(format!("--jobs must be 1 to {JOBS}: the agent serves no more at once"));
                 }
             }
-            Value(value) => free.push(value.string().map_err(wrong)?),
+            Value(value) if free.len() < 2 => free.push(value.string().map_err(wrong)?),
             other => return Err(wrong(other.unexpected())),
         }
     }
@@ -147,40 +152,43 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, F
         (None, [md5, url]) => vec![Wanted { sha256, size, ..wanted(md5, url)? }],
         (Some(path), []) if sha256.is_none() && size.is_none() => read_list(&path)?,
         (Some(_), _) => {
-            return Err(usage("with --list the files and their SHA-256 stand in FILE, not on the command line"));
+            return Err("with --list the files and their SHA-256 stand in FILE, not on the command line".to_owned());
         }
-        (None, _) => return Err(usage("MD5 and URL are needed, or --list FILE")),
+        (None, _) => return Err("MD5 and URL are needed, or --list FILE".to_owned()),
     };
     Ok(Command::Run(options))
 }
 
-fn wanted(md5: &str, url: &str) -> Result<Wanted, Failure> {
+fn wanted(md5: &str, url: &str) -> Result<Wanted, String> {
     let md5 = hex::parse_any_case(md5.as_bytes())
         .map(ContentMd5)
-        .ok_or_else(|| usage(format!("{md5:?} is not an MD5; expected 32 hexadecimal digits")))?;
+        .ok_or_else(|| format!("{md5:?} is not an MD5; expected 32 hexadecimal digits"))?;
     let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     if !matches!(scheme.as_deref(), Some("http" | "https")) {
-        return Err(usage(format!("{url:?} is neither an https:// nor an http:// address")));
+        return Err(format!("{url:?} is neither an https:// nor an http:// address"));
+    }
+    if !url.parse::<Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty())) {
+        return Err(format!("{url:?} names no host, or has a character that no address has"));
     }
     Ok(Wanted { md5, url: url.to_owned(), sha256: None, size: None })
 }
 
-fn read_list(path: &Path) -> Result<Vec<Wanted>, Failure> {
+fn read_list(path: &Path) -> Result<Vec<Wanted>, String> {
     let text =
         if path == Path::new("-") { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
-    let text = text.map_err(|error| usage(format!("{} cannot be read: {error}", path.display())))?;
+    let text = text.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     let mut seen = HashSet::new();
     let mut list = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let fields: Vec<&str> = line.split_whitespace().take_while(|field| !field.starts_with('#')).collect();
-        let at = |failure: Failure| usage(format!("{}, line {}: {failure}", path.display(), index + 1));
+        let at = |mistake: String| format!("{}, line {}: {mistake}", path.display(), index + 1);
         let entry = match fields.as_slice() {
             [] => continue,
             [md5, url] => wanted(md5, url).map_err(at)?,
             [md5, url, sha256] => {
                 Wanted { sha256: Some(read_sha256(sha256).map_err(at)?), ..wanted(md5, url).map_err(at)? }
             }
-            _ => return Err(at(usage("`MD5 URL [SHA256]` was expected"))),
+            _ => return Err(at("`MD5 URL [SHA256]` was expected".to_owned())),
         };
         if seen.insert(entry.md5) {
             list.push(entry);
@@ -193,13 +201,13 @@ fn read_list(path: &Path) -> Result<Vec<Wanted>, Failure> {
         near.sort_by_cached_key(|wanted: &Wanted| order.hash_one(wanted.md5.as_bytes()));
     }
     if list.is_empty() {
-        return Err(usage(format!("{} names no file", path.display())));
+        return Err(format!("{} names no file", path.display()));
     }
     Ok(list)
 }
 
-fn read_roots(path: &Path) -> Result<RootCerts, Failure> {
-    let pem = std::fs::read(path).map_err(|error| usage(format!("{} cannot be read: {error}", path.display())))?;
+fn read_roots(path: &Path) -> Result<RootCerts, String> {
+    let pem = std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     let certificates: Vec<_> = parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),
@@ -207,31 +215,25 @@ fn read_roots(path: &Path) -> Result<RootCerts, Failure> {
         })
         .collect();
     if certificates.is_empty() {
-        return Err(usage(format!("there is no certificate in {}", path.display())));
+        return Err(format!("there is no certificate in {}", path.display()));
     }
     Ok(RootCerts::from(certificates))
 }
 
-fn read_sha256(text: &str) -> Result<[u8; 32], Failure> {
+fn read_sha256(text: &str) -> Result<[u8; 32], String> {
     hex::parse_any_case(text.as_bytes())
-        .ok_or_else(|| usage(format!("{text:?} is not a SHA-256; expected 64 hexadecimal digits")))
+        .ok_or_else(|| format!("{text:?} is not a SHA-256; expected 64 hexadecimal digits"))
 }
 
-fn text(parser: &mut Parser) -> Result<String, Failure> {
+fn text(parser: &mut Parser) -> Result<String, String> {
     parser.value().and_then(|value| value.string()).map_err(wrong)
 }
 
-fn number<T: std::str::FromStr>(parser: &mut Parser) -> Result<T, Failure>
-where
-    T::Err: Into<Box<dyn std::error::Error + Send + Sync + 'static>>,
-{
-    parser.value().and_then(|value| value.parse()).map_err(wrong)
+fn number<T: std::str::FromStr>(parser: &mut Parser, option: &str) -> Result<T, String> {
+    let text = text(parser)?;
+    text.parse().map_err(|_| format!("{option} takes a whole number, not {text:?}"))
 }
 
-fn wrong(error: lexopt::Error) -> Failure {
-    usage(error.to_string())
-}
-
-fn usage(sentence: impl std::fmt::Display) -> Failure {
-    Failure::new(Kind::Usage, format!("{sentence} (p2p-fetch --help tells more)"))
+fn wrong(error: lexopt::Error) -> String {
+    error.to_string()
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{Flock, FlockArg, OFlag, PosixFadviseAdvice, posix_fadvise};
 use p2p_agent::content::ContentMd5;
 
 use crate::digest::Running;
@@ -73,6 +73,7 @@ impl Part {
                 len: 0,
                 unsynced: 0,
             };
+            part.distrust_cache().map_err(|error| disk(&part.path, "cannot be synced", &error))?;
             part.hash_prefix().map_err(|error| disk(&part.path, "cannot be read", &error))?;
             return Ok(Opened::Part(Box::new(part)));
         }
@@ -136,6 +137,16 @@ impl Part {
     pub fn remove(mut self) {
         let _ = self.syncer.stop();
         let _ = fs::remove_file(&self.path);
+    }
+
+    /// What is there is hashed as the disk has it. After a write that failed the page cache still holds what was meant, a
+    /// second sync succeeds, and the hash would be right of bytes that are nowhere else.
+    fn distrust_cache(&self) -> io::Result<()> {
+        if self.file.metadata()?.len() > 0 {
+            self.file.sync_data()?;
+            let _ = posix_fadvise(&*self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED); // advice, no order
+        }
+        Ok(())
     }
 
     fn hash_prefix(&mut self) -> io::Result<()> {

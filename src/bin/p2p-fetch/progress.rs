@@ -1,12 +1,18 @@
 //! What a person sees meanwhile: a bar on a terminal, a line now and then elsewhere, nothing with `--quiet`.
 
-use std::io::{IsTerminal, stderr};
+use std::fmt::Arguments;
+use std::io::{IsTerminal, Write as _, stderr};
 use std::time::Instant;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use p2p_agent::content::ContentMd5;
 
 use crate::limits::LINE_INTERVAL;
+
+/// A line on stderr. Whoever reads it may be gone, or its disk full: that is no reason to end (`eprintln!` would).
+pub fn say(line: Arguments) {
+    let _ = writeln!(stderr(), "{line}");
+}
 
 /// Where the progress of all files goes.
 pub enum Screen {
@@ -71,7 +77,7 @@ impl Progress {
         let known = std::mem::replace(&mut self.source, source) == source;
         match &self.view {
             View::Bar { bar, .. } => bar.set_message(source),
-            View::Lines { .. } if !known => eprintln!("{} {source}, from byte {offset} on", self.name),
+            View::Lines { .. } if !known => say(format_args!("{} {source}, from byte {offset} on", self.name)),
             View::Lines { .. } | View::Quiet => {}
         }
     }
@@ -87,7 +93,7 @@ impl Progress {
     pub fn note(&self, sentence: &str) {
         match &self.view {
             View::Bar { bar, .. } => bar.println(format!("{}: {sentence}", self.name)),
-            View::Lines { .. } => eprintln!("{}: {sentence}", self.name),
+            View::Lines { .. } => say(format_args!("{}: {sentence}", self.name)),
             View::Quiet => {}
         }
     }
@@ -114,8 +120,10 @@ impl Progress {
                 if now_tenth > *tenth || told_at.elapsed() >= LINE_INTERVAL {
                     (*tenth, *told_at) = (now_tenth, Instant::now());
                     match self.size {
-                        Some(size) => eprintln!("{} {} % ({offset} of {size} bytes)", self.name, now_tenth * 10),
-                        None => eprintln!("{} {offset} bytes", self.name),
+                        Some(size) => {
+                            say(format_args!("{} {} % ({offset} of {size} bytes)", self.name, now_tenth * 10));
+                        }
+                        None => say(format_args!("{} {offset} bytes", self.name)),
                     }
                 }
             }

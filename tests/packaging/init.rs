@@ -247,6 +247,18 @@ fn a_pid_file_of_another_process_stops_nothing_and_is_replaced() {
     );
 }
 
+/// As one that the kernel does not let go: the first process of a PID namespace cannot be killed by those in it.
+#[test]
+fn a_daemon_that_cannot_be_killed_does_not_hold_up_a_shutdown() {
+    prints(
+        "busybox sed -i 's/^STOP_MAX=.*/STOP_MAX=1/' $INIT
+        busybox unshare --mount --pid --fork sh -c '
+            mount -t proc proc /proc; echo 1 >/var/run/p2p-agent.daemon.pid
+            /etc/init.d/S60p2p-agent stop; echo $?; cat /var/run/p2p-agent.daemon.pid' 'p2p-agent run '",
+        &["Stopping p2p-agent: FAIL, it does not end*", "1", "1"],
+    );
+}
+
 #[test]
 fn a_daemon_whose_loop_was_killed_is_replaced_and_stopped() {
     prints(

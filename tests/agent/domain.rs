@@ -1,11 +1,15 @@
 //! Domain keys: who has another one does not exist, and a rotation interrupts nothing.
 
 use std::fs;
+use std::net::TcpListener;
 
+use p2p_agent::content::{NodeId, Rank, Standing, State};
 use p2p_agent::keys::DomainKey;
+use p2p_agent::limits::DATAGRAM_BYTES;
+use p2p_agent::wire::{Announce, Datagram};
 
-use crate::lab::neighbour::Neighbour;
-use crate::lab::{Agent, Content, Site};
+use crate::lab::neighbour::{self, Neighbour};
+use crate::lab::{Agent, Content, Site, wait_for};
 
 const OLD: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const NEW: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
@@ -92,6 +96,29 @@ fn during_a_rotation_a_device_with_the_old_key_waits_for_who_fetches_with_both()
     part.grow_to(&content, content.bytes.len());
     part.finish();
     follower.join().unwrap().assert_is(&content.bytes);
+}
+
+#[test]
+fn during_a_rotation_who_has_both_keys_looks_into_what_is_announced_under_the_old_one() {
+    let site = Site::new();
+    let both = start_with_keys(&site, &[NEW, OLD]);
+    let content = Content::random(87, 400_000);
+    both.get(&content.path()).assert_fetch(&["no-peers"]);
+    both.report(&format!("content={}&event=fetching&offset=0&internet=0", content.md5));
+    // Nobody that it knows, and so nobody whom it asks of its own accord.
+    let own = site.address();
+    let neighbour = TcpListener::bind((own, site.port)).unwrap();
+    neighbour.set_nonblocking(true).unwrap();
+    let keys = content.keys_in(&DomainKey::parse_file(OLD.as_bytes()).unwrap().remove(0));
+    let (size, rank) = (Some(content.bytes.len() as u64), Rank([0; 16]));
+    let standing = Standing { state: State::Fetching, size, available: 100_000, active: 0, rank, attempt: 1 };
+    let (node, nonce) = (NodeId([7; 8]), neighbour::fresh());
+    let mut announce = Announce { node, id: keys.id(), standing, claimed_ms: 1_000, nonce, mac: [0; 16] };
+    announce.mac = keys.announce_mac(&announce);
+    let mut bytes = [0; DATAGRAM_BYTES];
+    Datagram::Announce(announce).encode(&mut bytes);
+    neighbour::datagrams(own, site.port).send_to(&bytes, (both.address, both.port)).unwrap();
+    wait_for("a question to who announced it", || neighbour.accept().is_ok());
 }
 
 #[test]

@@ -163,8 +163,7 @@ struct Arrivals {
 
 /// Asks the device that announced something, and tells the mind what it proved.
 pub async fn follow_hint(device: Rc<Device>, hint: Hint) {
-    let md5 = device.wanted.borrow().iter().find(|(id, _)| *id == hint.id).map(|(_, md5)| *md5);
-    let Some(md5) = md5 else { return };
+    let Some((md5, _)) = device.find(&hint.id) else { return };
     let target = Target {
         peer: hint.peer,
         wired: true,

@@ -1,7 +1,7 @@
 //! What all tasks of the daemon share. One thread, so `Cell` and `RefCell`; no borrow is held across an await.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use p2p_agent::agent::{Agent, Held};
 use p2p_agent::content::{ContentMd5, PublicId};
@@ -66,6 +66,8 @@ pub struct Device {
     pub upload_pace: Pace,
     /// Names of the contents that are wanted or fetched, for looking at their files.
     pub wanted: RefCell<heapless::Vec<(PublicId, ContentMd5), WANTS>>,
+    /// Alive while neighbours are being asked about many contents at once.
+    pub survey: RefCell<Weak<()>>,
     /// The same under the other domain key, where there is one.
     other_names: RefCell<heapless::Vec<(PublicId, ContentMd5), WANTS>>,
     slot_buffers: RefCell<heapless::Vec<RecordBuffer, SLOTS>>,
@@ -122,6 +124,7 @@ impl Device {
             pool: Pool::default(),
             upload_pace: Pace::new(parts.max_upload),
             wanted: RefCell::default(),
+            survey: RefCell::default(),
             other_names: RefCell::default(),
             slot_buffers: RefCell::new((0..SLOTS).map(|_| buffer()).collect()),
             relay_buffers: RefCell::new((0..RELAYS).map(|_| buffer()).collect()),

@@ -14,7 +14,7 @@ use p2p_agent::exchange::{Answer, PeerRequest};
 use p2p_agent::handshake::Answerer;
 use p2p_agent::http;
 use p2p_agent::keys::{ContentKeys, Proof};
-use p2p_agent::limits::{DATAGRAM_BYTES, HEAD_BYTES, LINK_TTL, PROBE_INTERVAL, RECORD_BYTES};
+use p2p_agent::limits::{DATAGRAM_BYTES, HEAD_BYTES, LINK_TTL, PROBE_INTERVAL, RECORD_BYTES, RECORD_TIMEOUT};
 use p2p_agent::time::Timestamp;
 use p2p_agent::wire::{Datagram, Echo, Flags, Reply, os_version};
 
@@ -49,6 +49,8 @@ pub enum Lie {
     Trickles,
     /// It gives its first record a few bytes at a time.
     RecordTrickles,
+    /// The same, and the header before it a byte at a time.
+    HeaderTrickles,
     /// It says that it is about to fetch, better placed than anybody, and does not.
     Claims,
     /// The same, and that it fetches.
@@ -265,14 +267,20 @@ impl Part {
             if number == 1 && self.lie == Lie::AlteredRecord {
                 data[100] ^= 4;
             }
-            stream.write_all(&header)?;
+            for few in header.chunks(if self.lie == Lie::HeaderTrickles { 1 } else { header.len() }) {
+                stream.write_all(few)?;
+                if self.lie == Lie::HeaderTrickles {
+                    // All of it in just less than a record may take.
+                    thread::sleep(RECORD_TIMEOUT * 9 / 10 / header.len() as u32);
+                }
+            }
             if number > 32 && matches!(self.lie, Lie::SlowsDown | Lie::IsShared) {
                 thread::sleep(Duration::from_millis(100));
             }
             if number == 1 && self.lie == Lie::BreaksOff {
                 return stream.write_all(&data[..100]);
             }
-            if self.lie == Lie::RecordTrickles {
+            if matches!(self.lie, Lie::RecordTrickles | Lie::HeaderTrickles) {
                 for few in data.chunks(10) {
                     stream.write_all(few)?;
                     thread::sleep(Duration::from_millis(100));

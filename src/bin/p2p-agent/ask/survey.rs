@@ -15,9 +15,11 @@ use crate::device::Device;
 use crate::stream::{Watchdog, send};
 use crate::tally::add;
 
-/// Asks everybody about many contents at once, so that the mind knows whom to ask first. Few at a time: nobody waits for this.
+/// Asks everybody about many contents at once, so that the mind knows whom to ask first. Few at a time, and nothing while another
+/// survey goes on: nobody waits for this.
 pub fn survey(device: &Rc<Device>, contents: Vec<ContentKeys>) {
-    if contents.is_empty() || !device.enabled.get() {
+    let goes_on = device.survey.borrow().strong_count() > 0;
+    if contents.is_empty() || !device.enabled.get() || goes_on {
         return;
     }
     {
@@ -26,10 +28,14 @@ pub fn survey(device: &Rc<Device>, contents: Vec<ContentKeys>) {
     }
     let targets: Vec<Target> = device.agent.borrow().discovery.peers().routable().map(Target::new).collect();
     let (contents, targets) = (Rc::new(contents), Rc::new(RefCell::new(targets)));
+    let survey = Rc::new(());
+    *device.survey.borrow_mut() = Rc::downgrade(&survey);
     for _ in 0..SURVEYS_AT_ONCE {
         let (executor, switch) = (device.executor.clone(), device.clone());
         let (device, contents, targets) = (device.clone(), contents.clone(), targets.clone());
+        let survey = survey.clone();
         let work = async move {
+            let _goes_on = survey;
             loop {
                 let Some(target) = targets.borrow_mut().pop() else { return };
                 let patience = target.patience;

@@ -171,11 +171,13 @@ impl Relay<'_> {
         let Some((header, data)) = buffer.split_first_chunk_mut::<RECORD_HEADER>() else { return Err(End::Dropped) };
         let Line { stream, inbox, .. } = line;
         let whole = RECORD_TIMEOUT.min(left);
+        let until = std::time::Instant::now() + whole;
         let receive = async {
             inbox.fill(stream, header, (&mut *watchdog, SOURCE_STALL, whole)).await.map_err(broken)?;
             let length = opener.header(header).map_err(corrupt)?.length;
             let data = data.get_mut(..length).ok_or(End::Source(SourceEnd::Corrupt))?;
-            inbox.fill(stream, data, (&mut *watchdog, SOURCE_STALL, whole)).await.map_err(broken)?;
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            inbox.fill(stream, data, (&mut *watchdog, SOURCE_STALL, left)).await.map_err(broken)?;
             let last = opener.open(header, data).map_err(corrupt)?;
             Ok((length, last))
         };

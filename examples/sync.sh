@@ -6,7 +6,7 @@
 # while it grows. Exit: 0 the file is there, 64 wrong usage, 65 URL delivers something else, 69 not to be had now, 74 disk, 75 busy.
 # docs/api.md explains the requests. Needs curl 7.63 or later, flock and md5sum.
 set -u
-[ $# -ge 2 ] || exit 64
+[ $# -ge 2 ] || { echo "usage: sync.sh MD5 URL [SIZE]" >&2; exit 64; }
 case "${#1} $1" in "32 "*[!0-9a-f]*) exit 64 ;; "32 "*) ;; *) exit 64 ;; esac
 md5=$1 url=$2 known=${3:+&size=$3}
 content=${P2P_CONTENT:-/var/lib/p2p/content}

@@ -1,7 +1,9 @@
 //! The local API beyond the contents themselves: what a person or a program is told, and what they are told when they ask wrongly.
 
 use std::collections::HashSet;
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Output;
 use std::time::Duration;
@@ -69,6 +71,26 @@ fn status_peers_clock_and_explain_are_json_that_any_parser_reads() {
     let explained = json(&agent, &format!("/v1/explain/{}", unknown.md5));
     assert_eq!(explained["last_reason"], "nobody-has-it");
     assert_sentence(explained["sentence"].as_str().unwrap());
+}
+
+#[test]
+fn a_file_that_a_client_has_and_the_agent_cannot_read_is_told() {
+    let (_site, agent) = alone();
+    let [here, elsewhere, hidden] = [136, 137, 138].map(|seed| Content::random(seed, 1_000));
+    agent.hold(&here);
+    agent.hold(&hidden);
+    let file = agent.content_directory().join(&hidden.md5);
+    fs::set_permissions(file, Permissions::from_mode(0o000)).unwrap();
+    for content in [&here, &elsewhere, &hidden] {
+        agent.report(&format!("content={}&event=fetched&offset=1000&internet=0", content.md5));
+    }
+    let told = |content: &Content| {
+        let name = &content.keys().id().to_string()[..8];
+        agent.log().lines().any(|line| line.contains(name) && line.contains("a client has it, but"))
+    };
+    assert_eq!([&here, &elsewhere, &hidden].map(told), [false, true, true]);
+    let explained = json(&agent, &format!("/v1/explain/{}", hidden.md5));
+    assert!(explained["sentence"].as_str().unwrap().contains("may not read it"), "{explained}");
 }
 
 #[test]
@@ -321,12 +343,13 @@ fn the_commands_status_and_explain_ask_the_running_agent() {
     let text = |output: &Output| String::from_utf8(output.stdout.clone()).unwrap();
     let status = run(&["status"]);
     assert!(status.status.success() && text(&status).contains("P2P is on"), "{status:?}");
-    let status = run(&["status", "--json"]);
-    assert_eq!(serde_json::from_str::<Value>(&text(&status)).unwrap()["contents"], 1);
+    let status = serde_json::from_str::<Value>(&text(&run(&["status", "--json"]))).unwrap();
+    assert_eq!((&status["contents"], &status["fetch_advice"]["no-peers"]), (&Value::from(1), &Value::from(0)));
     let explained = run(&["explain", &content.md5]);
     assert!(explained.status.success() && text(&explained).starts_with("It is here, complete.\n"), "{explained:?}");
     let explained = run(&["explain", &content.md5, "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&text(&explained)).unwrap()["state"], "complete");
+    assert!(run(&["explain", &content.md5.to_uppercase()]).status.success());
     assert_eq!(run(&["explain", "nonsense"]).status.code(), Some(64));
     for (verb, word) in [("recent", "complete"), ("peers", "["), ("clock", "peers_compared"), ("metrics", "# EOF")] {
         let said = run(&[verb]);
@@ -336,7 +359,7 @@ fn the_commands_status_and_explain_ask_the_running_agent() {
     let nobody = run(&["status"]);
     assert_eq!(nobody.status.code(), Some(69));
     let said = String::from_utf8(nobody.stderr).unwrap();
-    assert!(said.contains("p2p-agent run"), "{said}");
+    assert!(said.contains("is its service running"), "{said}");
     assert_sentence(&said);
 }
 

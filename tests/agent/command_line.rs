@@ -99,6 +99,12 @@ fn help_and_version_are_answers_and_not_mistakes() {
 }
 
 #[test]
+fn the_exit_code_is_the_same_where_nobody_reads_the_sentence() {
+    let deaf = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert_eq!(Command::new(program()).arg("dance").stderr(deaf).status().unwrap().code(), Some(64));
+}
+
+#[test]
 fn a_content_directory_that_cannot_be_used_is_named() {
     let site = Site::new();
     let device = site.device();

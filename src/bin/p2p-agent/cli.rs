@@ -8,10 +8,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::prelude::*;
+use p2p_agent::content::ContentMd5;
+use p2p_agent::hex;
 use p2p_agent::limits::{CLOCK_GUARD_INTERVAL, PORT};
 use p2p_agent::policy::Start;
 
-use values::{choice, has_value, loopback, port, rate, seconds, sentence, text, value};
+use values::{choice, has_value, loopback, path, port, rate, seconds, sentence, text};
 
 /// Exit codes of sysexits.h that the daemon uses.
 pub mod exit {
@@ -68,7 +70,7 @@ Options of run and check (all have defaults that work on a fresh device):
   --log LEVEL          off, error, warn, info, debug; to standard error  [info]
 Options of status, recent, explain, peers, clock and metrics:
   --socket PATH        as above
-  --json               the raw answer
+  --json               the raw answer; metrics has only one
 Options of clock-guard:
   --exec CMD           run by sh -c, at most once an hour; P2P_CLOCK_OFFSET_MS in its environment says how
                        far the neighbours' clocks are ahead of this one
@@ -110,7 +112,8 @@ fn takes(verb: &str, option: &str) -> bool {
         "run" => SET_UP.contains(&option) || matches!(option, "socket" | "log"),
         "check" => SET_UP.contains(&option) || matches!(option, "socket" | "log" | "policy"),
         "clock-guard" => matches!(option, "exec" | "interval" | "socket" | "log"),
-        "status" | "recent" | "explain" | "peers" | "clock" | "metrics" => matches!(option, "socket" | "json"),
+        "status" | "recent" | "explain" | "peers" | "clock" => matches!(option, "socket" | "json"),
+        "metrics" => option == "socket",
         // What is no verb is a mistake of its own.
         _ => true,
     }
@@ -233,12 +236,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
             Short('V') | Long("version") => return Ok(Command::Version),
-            Long("content") => options.content = value(&mut parser)?.into(),
-            Long("socket") => options.socket = value(&mut parser)?.into(),
+            Long("content") => options.content = path(&mut parser, "--content")?,
+            Long("socket") => options.socket = path(&mut parser, "--socket")?,
             Long("interface") => options.interfaces.push(text(&mut parser, "--interface")?),
             Long("address") => options.address = Some(loopback(&text(&mut parser, "--address")?)?),
             Long("port") => options.port = port(&text(&mut parser, "--port")?)?,
-            Long("config-dir") => options.config_dir = value(&mut parser)?.into(),
+            Long("config-dir") => options.config_dir = path(&mut parser, "--config-dir")?,
             Long("start") => {
                 let names = [("auto", Start::Auto), ("always", Start::Always), ("never", Start::Never)];
                 options.start = choice(&mut parser, "--start", &names)?;
@@ -257,7 +260,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
                 let names = [("idle", Priority::Idle), ("low", Priority::Low)];
                 options.priority = choice(&mut parser, "--priority", &names)?;
             }
-            Long("domain-key") => options.domain_key = Some(value(&mut parser)?.into()),
+            Long("domain-key") => options.domain_key = Some(path(&mut parser, "--domain-key")?),
             Long("os-version") => options.os_version = Some(text(&mut parser, "--os-version")?),
             Long("max-upload") => options.max_upload = Some(rate(&text(&mut parser, "--max-upload")?)?),
             Long("never-fetch") => options.never_fetch = true,
@@ -288,16 +291,17 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     let ask = |target: String| Command::Ask { socket: options.socket.clone(), target, json };
     match verb {
         Some("run") => Ok(Command::Run(options)),
+        Some("check") if policy && show_jail => Err("--policy and --jail are two questions; give one of them.".into()),
         Some("check") if policy => Ok(Command::CheckPolicy(options)),
         Some("check") if show_jail => Ok(Command::CheckJail(options)),
         Some("check") => Ok(Command::Check(options)),
         Some(verb @ ("status" | "recent" | "peers" | "clock")) => Ok(ask(format!("/v1/{verb}"))),
         Some("metrics") => Ok(ask("/metrics".into())),
-        Some("explain") => match md5.as_deref().map(p2p_agent::content::ContentMd5::parse) {
-            Some(Some(md5)) => Ok(ask(format!("/v1/explain/{md5}"))),
-            _ => Err("explain takes the content's MD5 as 32 lower-case hexadecimal digits.".into()),
+        Some("explain") => match md5.and_then(|text| hex::parse_any_case(text.as_bytes())).map(ContentMd5) {
+            Some(md5) => Ok(ask(format!("/v1/explain/{md5}"))),
+            None => Err("explain takes the content's MD5 as 32 hexadecimal digits.".into()),
         },
-        Some("clock-guard") => match command {
+        Some("clock-guard") => match command.filter(|command| !command.trim().is_empty()) {
             Some(command) => Ok(Command::GuardClock { socket: options.socket, command, interval, log: options.log }),
             None => Err("clock-guard takes --exec CMD, such as --exec '/etc/init.d/S49ntp restart'.".into()),
         },
@@ -342,6 +346,10 @@ mod tests {
             ("dance", "dance"),
             ("", "run"),
             ("run --content", "--content"),
+            ("check --socket=", "--socket"),
+            ("check --policy --jail", "--policy"),
+            ("metrics --json", "--json"),
+            ("clock-guard --exec=", "--exec"),
             ("run extra", "extra"),
         ] {
             let message = parsed(line).expect_err(line);

@@ -23,7 +23,7 @@ pub fn ask(socket: &Path, target: &str, json: bool) -> Result<String, Failure> {
                 "this user may not ask the agent at {socket}: use sudo, or add the user to the group that the socket belongs to (p2p)."
             ),
             _ => format!(
-                "no agent answers at {socket} ({error}); start one with p2p-agent run, or name its socket with --socket."
+                "no agent answers at {socket} ({error}): is its service running, and may it (p2p-agent check --policy)? Another socket is named by --socket."
             ),
         };
         Failure::new(exit::UNAVAILABLE, sentence)

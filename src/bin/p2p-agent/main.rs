@@ -1,4 +1,6 @@
 //! `p2p-agent`: the daemon around the mind in the library, and the small commands that look at it.
+// They panic where nobody reads any more.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 mod api;
 mod ask;
@@ -87,6 +89,8 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn complain(sentence: &str, code: u8) -> ExitCode {
-    eprintln!("p2p-agent: {sentence}");
+    use std::io::Write as _;
+    // The exit code counts, also where nobody reads: `eprintln!` would end the process with another.
+    let _ = writeln!(std::io::stderr(), "p2p-agent: {sentence}");
     ExitCode::from(code)
 }

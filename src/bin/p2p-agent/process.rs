@@ -18,7 +18,7 @@ pub fn user_to_become(name: &str) -> Result<Option<User>, Failure> {
     match User::from_name(name) {
         Ok(Some(user)) => Ok(Some(user)),
         Ok(None) => Err(failure(format!(
-            "there is no user \"{name}\"; create it with `useradd --system {name}` (BusyBox: `adduser -S -D -H {name}`) or choose another with --user."
+            "there is no user \"{name}\"; create it with `useradd --system --user-group {name}` (BusyBox: `addgroup -S {name} && adduser -S -D -H -G {name} {name}`) or choose another with --user."
         ))),
         Err(error) => Err(failure(format!("the user \"{name}\" cannot be looked up: {error}."))),
     }

@@ -21,6 +21,8 @@ pub fn metrics(device: &Device) -> String {
     let agent = device.agent.borrow();
     let discovery = agent.discovery.counters();
     let stats = device.store.stats();
+    let version = concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}");
+    metric("build_info", "gauge", "Always 1; the version is in the label.", &[(version, 1)]);
     metric("enabled", "gauge", "1 while P2P is on.", &[("", u64::from(device.enabled.get()))]);
     metric(
         "bytes",

@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
 use async_io::Async;
+use log::warn;
 use p2p_agent::keys::ContentKeys;
 use p2p_agent::limits::{HEAD_BYTES, HEAD_TIMEOUT};
 
@@ -13,6 +14,7 @@ use crate::ask;
 use crate::clock;
 use crate::device::Device;
 use crate::history::Source;
+use crate::store::Kind;
 use crate::stream::{HeadInbox, Watchdog};
 use crate::tally::add;
 
@@ -41,6 +43,14 @@ fn take_in(device: &Device, report: &str) -> Result<&'static str, Problem> {
             }
             if report.event == Event::Fetched {
                 device.history.handle_complete(id);
+                // The directory itself is asked: the event of the renaming may not have come yet.
+                let found = device.store.open_content(&report.md5);
+                if !matches!(found, Ok(Some(opened)) if opened.kind() == Kind::Complete) {
+                    let name = id.short();
+                    warn!(
+                        "{name}: a client has it, but in the content directory it cannot be read: no peer can get it from here. Does the client use another --content, or keep the file to itself?"
+                    );
+                }
             }
             true
         }

@@ -9,7 +9,7 @@ use p2p_agent::agent::Held;
 use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::limits::{INTERFACES, SLOTS};
 use p2p_agent::want::{Reason, Want};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::asked::Look;
 use super::metrics::metrics;
@@ -18,6 +18,8 @@ use crate::clock;
 use crate::device::Device;
 use crate::heap;
 use crate::history::{Entry, Source};
+use crate::store::OpenError;
+use crate::tally::Tally;
 
 /// Answers with what is asked for.
 pub async fn answer(
@@ -29,7 +31,7 @@ pub async fn answer(
     let (content_type, body) = match look {
         Look::Metrics => ("application/openmetrics-text; version=1.0.0; charset=utf-8", metrics(device)),
         Look::Status if json => ("application/json", to_json(&Status::of(device))),
-        Look::Status => ("text/plain", Status::of(device).text(device)),
+        Look::Status => ("text/plain", Status::of(device).text()),
         Look::Peers => ("application/json", peers(device)),
         Look::Clock => ("application/json", to_json(&Clock::of(device))),
         Look::Recent if json => ("application/json", list(device.history.latest().iter().map(Recent::of))),
@@ -59,6 +61,7 @@ struct Status<'a> {
     bytes_from_peers: u64,
     bytes_to_peers: u64,
     bytes_from_internet: u64,
+    fetch_advice: Advice<'a>,
     heap_bytes: usize,
 }
 
@@ -88,11 +91,12 @@ impl<'a> Status<'a> {
             bytes_from_peers: device.tally.from_peers.get(),
             bytes_to_peers: device.tally.to_peers.get(),
             bytes_from_internet: device.tally.from_internet.get(),
+            fetch_advice: Advice(&device.tally),
             heap_bytes: heap::live_bytes(),
         }
     }
 
-    fn text(&self, device: &Device) -> String {
+    fn text(&self) -> String {
         let mut text = String::new();
         let state = self.disabled_because.as_ref().map_or("on".into(), |why| format!("off, because {why}"));
         let links: Vec<&str> = self.interfaces.iter().map(|link| link.as_str()).collect();
@@ -105,20 +109,30 @@ impl<'a> Status<'a> {
         let _ = writeln!(text, "transfers  {} of {}", self.transfers_active, self.transfers_max);
         let _ = writeln!(text, "from peers {} bytes", self.bytes_from_peers);
         let _ = writeln!(text, "to peers   {} bytes", self.bytes_to_peers);
-        let _ = writeln!(text, "internet   {} bytes{}", self.bytes_from_internet, advice(device));
+        let _ = writeln!(text, "internet   {} bytes{}", self.bytes_from_internet, self.fetch_advice.text());
         text
     }
 }
 
-/// How often the client was sent to the internet, and why: for people; the counters are in the metrics.
-fn advice(device: &Device) -> String {
-    let mut times = 0;
-    let mut why = String::new();
-    for (reason, count) in device.tally.reasons().filter(|(_, count)| *count > 0) {
-        let _ = write!(why, "{}{reason} {count}", if times > 0 { ", " } else { "" });
-        times += count;
+/// How often the client was sent to the internet, and why.
+struct Advice<'a>(&'a Tally);
+
+impl Serialize for Advice<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.reasons())
     }
-    if times == 0 { why } else { format!("; sent there {times} times: {why}") }
+}
+
+impl Advice<'_> {
+    fn text(&self) -> String {
+        let mut times = 0;
+        let mut why = String::new();
+        for (reason, count) in self.0.reasons().filter(|(_, count)| *count > 0) {
+            let _ = write!(why, "{}{reason} {count}", if times > 0 { ", " } else { "" });
+            times += count;
+        }
+        if times == 0 { why } else { format!("; sent there {times} times: {why}") }
+    }
 }
 
 #[derive(Serialize)]
@@ -263,7 +277,9 @@ impl Explanation {
         let lately = device.history.find(id);
         let bytes = |source| lately.map_or(0, |entry| entry.bytes(source));
         let reason = lately.and_then(|entry| entry.reason);
+        let unreadable = matches!(device.store.open_content(md5), Err(OpenError::NotReadable));
         let sentence = match (held, reason) {
+            _ if unreadable => "It is in the content directory, but the user of the agent may not read it.",
             (Held::Complete(_), _) => "It is here, complete.",
             (_, Some(reason)) => reason.sentence(),
             _ if agent.want(id).is_some_and(Want::is_live) => "It is being transferred.",
@@ -307,7 +323,7 @@ impl Explanation {
 
 /// One line of JSON. Every text in it is bounded, so it always fits.
 fn to_json(value: &impl Serialize) -> String {
-    let mut line = vec![0; 2_048];
+    let mut line = vec![0; 4_096];
     let length = serde_json_core::to_slice(value, &mut line).unwrap_or(0);
     line.truncate(length);
     line.push(b'\n');

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A mistake that the parser found, as a sentence.
@@ -9,9 +10,14 @@ pub fn sentence(error: lexopt::Error) -> String {
     format!("{error}. See p2p-agent --help.")
 }
 
-/// The value of an option.
-pub fn value(parser: &mut lexopt::Parser) -> Result<OsString, String> {
+fn value(parser: &mut lexopt::Parser) -> Result<OsString, String> {
     parser.value().map_err(sentence)
+}
+
+/// The value of an option, as a path.
+pub fn path(parser: &mut lexopt::Parser, flag: &str) -> Result<PathBuf, String> {
+    let path = value(parser)?;
+    if path.is_empty() { Err(format!("{flag} takes a path, not nothing.")) } else { Ok(path.into()) }
 }
 
 /// Does a value follow, and not the next option or the end?
@@ -21,7 +27,7 @@ pub fn has_value(parser: &mut lexopt::Parser) -> bool {
     next.is_none_or(|next| next == Some(false))
 }
 
-/// The same, as text.
+/// The value of an option, as text.
 pub fn text(parser: &mut lexopt::Parser, flag: &str) -> Result<String, String> {
     value(parser)?.into_string().map_err(|_| format!("{flag} takes text in UTF-8."))
 }

@@ -18,20 +18,24 @@ endif
 else
 P2P_AGENT_SITE = $(BR2_EXTERNAL_P2P_PATH)/..
 P2P_AGENT_SITE_METHOD = local
+# "make legal-info" would pack whatever lies in the clone, and no crates.
+P2P_AGENT_REDISTRIBUTE = NO
 endif
 
 # Only for a source tree, local or by P2P_AGENT_OVERRIDE_SRCDIR.
 P2P_AGENT_EXCLUSIONS = --exclude /target --exclude /dist --exclude /VENDOR
 P2P_AGENT_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = $(P2P_AGENT_EXCLUSIONS)
 
-# A tarball brings its crates, a source tree does not. P2P_AGENT_DL_ENV is
-# where Buildroot keeps what cargo has downloaded.
+# A tarball brings its crates, a source tree does not: they are got when those
+# of this Cargo.lock are not there, whole. P2P_AGENT_DL_ENV is where Buildroot
+# keeps what cargo has downloaded.
 define P2P_AGENT_VENDOR
-	[ -d $(@D)/VENDOR ] || { \
-		mkdir -p $(@D)/.cargo && cd $(@D) && \
+	cd $(@D) && { cmp -s Cargo.lock VENDOR/.lock || { \
+		rm -rf VENDOR && mkdir -p .cargo && \
 		$(HOST_MAKE_ENV) $(P2P_AGENT_DL_ENV) \
 			cargo vendor --locked --versioned-dirs VENDOR \
-			> .cargo/config.toml; }
+			> .cargo/config.toml && \
+		cp Cargo.lock VENDOR/.lock; }; }
 endef
 P2P_AGENT_PRE_CONFIGURE_HOOKS += P2P_AGENT_VENDOR
 

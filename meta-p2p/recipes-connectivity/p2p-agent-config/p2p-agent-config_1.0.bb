@@ -12,6 +12,9 @@ P2P_AGENT_ARGS ?= ""
 # A file on the build machine.
 P2P_AGENT_DOMAIN_KEY ?= ""
 
+# Of the product, not of its processor: machines with the same one share a feed.
+PACKAGE_ARCH = "${MACHINE_ARCH}"
+
 require recipes-connectivity/p2p-agent/p2p-user.inc
 
 do_install() {

@@ -8,7 +8,7 @@ mod support;
 use std::fs;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use support::client::{Device, Fetched, Running};
@@ -510,23 +510,43 @@ fn relays_that_bring_nothing_end_in_the_internet_without_a_storm() {
     assert!(api.requests().len() <= 4, "{} requests", api.requests().len());
 }
 
+/// An agent that always says `follow`, a moment after it said `fetch`, until it has been asked `asked` times; then it has the file.
+fn says_fetch_and_follow(device: &Device, origin: &Origin, asked: usize) -> LocalApi {
+    for bytes in [1_000, 1_000, 1_000, 1_000, 1_000, 70_000, 70_000, 70_000, 70_000] {
+        origin.fail_once(Fault::StallAfter(bytes));
+    }
+    let (content, times) = (origin.content().to_vec(), AtomicUsize::new(0));
+    LocalApi::start(&device.socket(), move |request| {
+        if request.line.starts_with("POST") {
+            // By then those bytes are there, and the file is not.
+            let mut say = advice("follow");
+            say.insert(0, Say::Pause(Duration::from_millis(100)));
+            say
+        } else if times.fetch_add(1, Relaxed) < asked {
+            fetch("elected")
+        } else {
+            relay(request, &content, SIZE)
+        }
+    })
+}
+
 #[test]
 fn an_agent_that_says_fetch_and_follow_in_turn_does_not_keep_the_file_from_coming() {
     let (device, origin) = site(Some(2_000_000));
-    for _ in 0..5 {
-        origin.fail_once(Fault::StallAfter(1000));
-    }
-    let api = LocalApi::start(&device.socket(), move |asked| {
-        if !asked.line.starts_with("POST") {
-            return fetch("elected");
-        }
-        let mut say = advice("follow");
-        say.insert(0, Say::Pause(Duration::from_millis(100))); // by then the 1,000 bytes are there, and the file is not
-        say
-    });
+    let api = says_fetch_and_follow(&device, &origin, usize::MAX);
     device.fetch(&origin.url()).assert_done();
     device.assert_whole();
-    assert_eq!(api.requests().len(), 6, "five downloads that brought next to nothing are enough");
+    assert_eq!(api.requests().len(), 10, "five that brought next to nothing and four that brought little are enough");
+}
+
+/// Where the uplink was down, all devices have tried in turn, and none has followed anybody yet.
+#[test]
+fn an_advice_to_follow_is_still_obeyed_when_the_uplink_is_back() {
+    let (device, origin) = site(Some(2_000_000));
+    let api = says_fetch_and_follow(&device, &origin, 7);
+    device.fetch(&origin.url()).assert_done();
+    device.assert_whole();
+    assert_eq!((api.requests().len(), origin.sent()), (8, 5 * 1_000 + 2 * 70_000));
 }
 
 #[test]

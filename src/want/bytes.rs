@@ -102,7 +102,7 @@ impl Want {
             }
             self.pace.handle_bytes(now, offset - self.bytes.offset);
             self.bytes.offset = offset;
-            self.dry_since = now;
+            (self.dry_since, self.promised) = (now, false);
             self.queue.handle_progress();
             self.trouble = None;
         }

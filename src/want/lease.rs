@@ -60,7 +60,7 @@ impl Want {
 
     /// A peer proved its standing, by a query of its own or by an announcement. True when a waiting task should poll.
     pub fn handle_standing(&mut self, now: Instant, peer: Ipv4Addr, standing: Standing, condition: Condition) -> bool {
-        self.rivals.handle_standing(now, peer, standing);
+        self.hear(now, peer, standing);
         let own = self.standing(now, None, condition).rank;
         match self.phase {
             // Somebody moves: look who can be followed.

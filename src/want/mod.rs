@@ -113,7 +113,9 @@ pub struct Want {
     reason: Reason,
     /// Since when no byte came.
     dry_since: Instant,
-    /// Waits and sources in a row that ended without a byte.
+    /// Somebody has said since then that it has bytes that the client lacks.
+    promised: bool,
+    /// Waits for whoever had promised some, and sources, in a row that ended without a byte.
     dried: u8,
     /// When this station first let the wired devices go first.
     wire_awaited_since: Option<Instant>,
@@ -140,6 +142,7 @@ impl Want {
             trouble: None,
             reason: Reason::NobodyHasIt,
             dry_since: now,
+            promised: false,
             dried: 0,
             wire_awaited_since: None,
         }
@@ -162,7 +165,8 @@ impl Want {
     pub fn poll(&mut self, now: Instant, peers: usize, settled_at: Instant) -> Step {
         let dry_at = self.dry_at();
         if now >= dry_at && !matches!(self.phase, Phase::Hold { .. }) && !self.phase.is_at_rest() {
-            self.dried = self.dried.saturating_add(1);
+            // Where nobody has anything, because the uplink is down, nobody has lied.
+            self.dried = self.dried.saturating_add(u8::from(self.promised));
             self.hold(now, self.trouble.unwrap_or(Reason::Timeout));
         }
         if matches!(self.phase, Phase::Wait { until } | Phase::StepBack { until } if now >= until) {
@@ -267,11 +271,17 @@ impl Want {
     }
 
     fn restart(&mut self, now: Instant) {
-        self.dry_since = now;
+        (self.dry_since, self.promised) = (now, false);
         self.lease.is_told = false;
         self.search.restart();
         self.queue.restart();
         self.enter(now, Phase::Ask);
+    }
+
+    /// What `peer` proved about itself.
+    fn hear(&mut self, now: Instant, peer: Ipv4Addr, standing: Standing) {
+        self.promised |= standing.available > self.bytes.offset;
+        self.rivals.handle_standing(now, peer, standing);
     }
 
     fn follow(&mut self, now: Instant, peer: Ipv4Addr, alternative: bool, standing: &Standing) {

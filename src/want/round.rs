@@ -63,7 +63,7 @@ impl Want {
             |answer: &&Answered| certain.is_none() || answer.standing.size.is_none_or(|size| Some(size) == certain);
         let answers = || answers.iter().filter(fits);
         for answer in answers() {
-            self.rivals.handle_standing(now, answer.peer, answer.standing);
+            self.hear(now, answer.peer, answer.standing);
         }
         let claimed = match self.phase {
             Phase::Asked => false,

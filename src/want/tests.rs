@@ -401,6 +401,34 @@ fn the_rest_of_a_queue_comes_in_the_order_of_ranks_and_is_admitted_anywhere_afte
     assert!(waited >= QUEUE_PATIENCE && waited <= QUEUE_PATIENCE + AVOID_BUSY * 2, "{waited:?}");
 }
 
+/// The uplink is down: all fetch in turn, none has a byte, and when it is back one of them has to do it for all.
+#[test]
+fn who_waited_for_those_that_promised_nothing_still_yields() {
+    let (mut want, mut now) = (want(), START);
+    // One after the other, each for as long as it is believed.
+    let fetcher = |now: Instant| says(2 + (now.since(START).as_micros() / 2_000_000) as u8, State::Fetching, 0, BEST);
+    for _ in 0..2 {
+        want.handle_request(now, 0, None);
+        loop {
+            match want.poll(now, 3, START) {
+                Step::Query => {
+                    let round = Round { asked: 3, silent: 0 };
+                    want.handle_round(now, round, &[fetcher(now)], HERE, &mut Random::from_seed([1; 16]));
+                }
+                Step::Wait { until } => now = until,
+                Step::Fetch { reason } => break assert_eq!(reason, Reason::Timeout),
+                Step::Follow { .. } => panic!("there is nothing to follow"),
+            }
+        }
+        want.handle_told(now, HERE);
+        want.handle_response_end(now);
+    }
+    want.handle_growth(now, 5);
+    let there = says(2, State::Fetching, 10, BEST);
+    let _ = want.handle_standing(now, there.peer, there.standing, HERE);
+    assert!(!want.handle_report(now, None, HERE), "and its client is told to follow");
+}
+
 #[test]
 fn whoever_was_left_dry_twice_yields_to_nobody_any_more() {
     let liar = says(2, State::Fetching, 60 << 20, BEST);

@@ -49,7 +49,8 @@ impl World {
             // A Wi-Fi station has only the air; its own rate bounds both directions.
             capacity.extend([node.link.up, node.link.down, node.link.disk, node.link.disk * 2.0]);
         }
-        capacity.extend([self.site.uplink, self.site.air]);
+        let uplink_now = if self.now < self.site.uplink_from { 0.0 } else { self.site.uplink };
+        capacity.extend([uplink_now, self.site.air]);
         let dt = TICK as f64 / S as f64;
         let mut demands: Vec<Demand> = Vec::with_capacity(self.flows.len());
         for flow in &self.flows {

@@ -200,6 +200,8 @@ pub struct File {
     pub internet: u64,
     pub failures: u32,
     pub relays_in_vain: u32,
+    /// How often it obeyed a `follow` since peers last brought something.
+    pub follows_in_vain: u32,
     pub part_when_asked: u64,
     pub moves: u32,
 }
@@ -227,6 +229,7 @@ impl File {
             internet: 0,
             failures: 0,
             relays_in_vain: 0,
+            follows_in_vain: 0,
             part_when_asked: 0,
             moves: 0,
         }

@@ -65,7 +65,7 @@ pub fn ideal(world: &World, kind: Kind) -> Us {
         let link = honest().map(|node| node.link.down).fold(0.0, f64::max);
         // Several devices can share the work of several files.
         let rate = if world.contents.len() > 1 { world.site.uplink } else { world.site.uplink.min(link) };
-        end = end.max(started + span(missing, rate));
+        end = end.max(started.max(world.site.uplink_from) + span(missing, rate));
     }
     let (mut over_air, mut most) = (0, 0);
     for node in honest().filter(|node| node.counted) {

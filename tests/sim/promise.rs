@@ -48,7 +48,16 @@ impl World {
 
 #[test]
 fn a_broken_promise_is_told_with_its_seed_and_what_happened_last() {
-    let site = Site { uplink: 1.0, air: 1.0, loss: 0.0, duplicates: 0.0, late: 0.0, size_known: true, origin: (0, 0) };
+    let site = Site {
+        uplink: 1.0,
+        uplink_from: 0,
+        air: 1.0,
+        loss: 0.0,
+        duplicates: 0.0,
+        late: 0.0,
+        size_known: true,
+        origin: (0, 0),
+    };
     let mut world = World::new("some-site", 4711, Dice(1), site, &[1]);
     for last in 0..100 {
         world.note(3, "does something", last, 0);

@@ -82,6 +82,8 @@ pub enum Kind {
     SizeUnknown,
     /// The origin has to get the content itself before its first byte.
     SlowOrigin,
+    /// The uplink comes when the devices have tried for a while: the router boots longer than they do.
+    Outage,
 }
 
 fn mbit(rate: u64) -> f64 {
@@ -101,6 +103,7 @@ pub fn run(scenario: &Scenario, seed: u64) -> Outcome {
     };
     let site = Site {
         uplink: mbit(scenario.uplink),
+        uplink_from: if kind == Kind::Outage { TOLD_AT + dice.between(15 * S, 60 * S) } else { 0 },
         air: if let Kind::Wifi { air, .. } = kind { mbit(air) } else { mbit(150) },
         loss: if matches!(kind, Kind::Lossy | Kind::LossyStart) { 0.05 } else { 0.0 },
         duplicates: if matches!(kind, Kind::Rough | Kind::Lossy) { 0.02 } else { 0.0 },
@@ -135,7 +138,13 @@ fn arrange(world: &mut World, kind: Kind, dice: &mut Dice) {
     let n = world.nodes.len();
     let any = |dice: &mut Dice| dice.below(n as u64) as usize;
     match kind {
-        Kind::Plain | Kind::PowerUp | Kind::Lossy | Kind::ManyFiles | Kind::SizeUnknown | Kind::SlowOrigin => {}
+        Kind::Plain
+        | Kind::PowerUp
+        | Kind::Lossy
+        | Kind::ManyFiles
+        | Kind::SizeUnknown
+        | Kind::SlowOrigin
+        | Kind::Outage => {}
         Kind::Start | Kind::LossyStart | Kind::Alone => {}
         Kind::LossyDevice => {
             let lossy = any(dice);

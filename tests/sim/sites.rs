@@ -152,6 +152,15 @@ pub fn scenarios() -> Vec<Scenario> {
             first_max: 7 * S,
             ..PLAIN
         },
+        Scenario {
+            name: "outage-10",
+            kind: Kind::Outage,
+            // Several try at the same moment, and get something until the next report.
+            ratio_max: 1.05,
+            first_max: 90 * S,
+            doubles_max: ANY,
+            ..PLAIN
+        },
         // The table of peers holds 128: who cannot ask everybody may start a second fetch, which ends with the first report.
         Scenario {
             name: "together-200",

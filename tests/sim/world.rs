@@ -40,6 +40,8 @@ pub struct Content {
 pub struct Site {
     /// Bytes per second; 0 = none.
     pub uplink: f64,
+    /// Until then it is down.
+    pub uplink_from: Us,
     /// Air of the Wi-Fi cell, bytes per second.
     pub air: f64,
     pub loss: f64,

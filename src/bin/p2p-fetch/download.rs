@@ -30,14 +30,14 @@ pub enum Downloaded {
 }
 
 impl Fetch<'_> {
-    /// Downloads from the end of the `.part` on, and reports meanwhile.
-    pub fn download(&mut self, part: &mut Part, report: bool, may_follow: bool) -> Result<Downloaded, Failure> {
+    /// Downloads from the end of the `.part` on, and reports meanwhile. A `follow` is obeyed once `obeys_from` bytes are there.
+    pub fn download(&mut self, part: &mut Part, report: bool, obeys_from: u64) -> Result<Downloaded, Failure> {
         self.progress.source("from the internet", part.len());
         self.figures.offset.store(part.len(), Relaxed);
         let (sender, receiver) = sync_channel(QUEUED_CHUNKS);
         // An agent that is not there now may be there in a second: reports are tried in any case.
-        let follow = may_follow.then(|| sender.clone());
-        let reporter = Reporter::start(self.agent.clone(), self.wanted.md5, self.figures.clone(), follow).ok();
+        let (figures, follow) = (self.figures.clone(), sender.clone());
+        let reporter = Reporter::start(self.agent.clone(), self.wanted.md5, figures, follow, obeys_from).ok();
         let downloaded = self.connections(part, &sender, &receiver);
         drop((sender, receiver));
         if let Some(reporter) = reporter {

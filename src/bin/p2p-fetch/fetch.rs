@@ -23,7 +23,9 @@ use crate::directory::check_room;
 use crate::download::Downloaded;
 use crate::failure::{Failure, Kind};
 use crate::internet::Internet;
-use crate::limits::{ATTEMPTS, BREATH, BUSY_AGENT_PATIENCE, CHUNK_BYTES, RELAYS_WITHOUT_PROGRESS, SYNC_BYTES};
+use crate::limits::{
+    ATTEMPTS, BREATH, BUSY_AGENT_PATIENCE, CHUNK_BYTES, FOLLOWS_IN_VAIN, RELAYS_WITHOUT_PROGRESS, SYNC_BYTES,
+};
 use crate::options::{Options, Wanted};
 use crate::outcome::Outcome;
 use crate::part::{Opened, Part};
@@ -140,9 +142,7 @@ impl<'a> Fetch<'a> {
 
     /// Fills the `.part` until somebody says that this is all of it.
     fn fill(&mut self, part: &mut Part, without_agent: bool) -> Result<(), Failure> {
-        // `ended_early`: downloads in a row that the agent ended before they brought 64 KiB. One that says `fetch` and
-        // `follow` in turn is not obeyed for ever.
-        let (mut relays_in_vain, mut rounds_in_vain, mut refusals, mut ended_early) = (0, 0, 0, 0);
+        let (mut relays_in_vain, mut rounds_in_vain, mut refusals, mut follows_in_vain) = (0, 0, 0, 0);
         let mut waited = Duration::ZERO;
         self.backoff.reset();
         loop {
@@ -155,7 +155,7 @@ impl<'a> Fetch<'a> {
             let pause = match asked {
                 Asked::Ended => return Ok(()),
                 Asked::Cut if part.len() - before >= CHUNK_BYTES as u64 => {
-                    (relays_in_vain, rounds_in_vain, refusals, ended_early) = (0, 0, 0, 0);
+                    (relays_in_vain, rounds_in_vain, refusals, follows_in_vain) = (0, 0, 0, 0);
                     self.backoff.reset();
                     self.breath()
                 }
@@ -172,7 +172,12 @@ impl<'a> Fetch<'a> {
                     if !self.size_is_certain {
                         self.forget_size();
                     }
-                    let downloaded = self.download(part, agent_is_there, ended_early <= RELAYS_WITHOUT_PROGRESS)?;
+                    let obeys_from = match follows_in_vain {
+                        0..=FOLLOWS_IN_VAIN => before,
+                        n if n <= 2 * FOLLOWS_IN_VAIN => before + CHUNK_BYTES as u64,
+                        _ => u64::MAX,
+                    };
+                    let downloaded = self.download(part, agent_is_there, obeys_from)?;
                     if part.len() > before {
                         (relays_in_vain, rounds_in_vain, refusals) = (0, 0, 0);
                         self.backoff.reset();
@@ -182,9 +187,8 @@ impl<'a> Fetch<'a> {
                     match downloaded {
                         Downloaded::Ended => return Ok(()),
                         Downloaded::Follow => {
-                            let brought = part.len() - before;
-                            ended_early = if brought >= CHUNK_BYTES as u64 { 0 } else { ended_early + 1 };
-                            if brought > 0 { self.breath() } else { self.backoff.fail() }
+                            follows_in_vain += 1;
+                            if part.len() > before { self.breath() } else { self.backoff.fail() }
                         }
                         Downloaded::Failed { why, for_good } => {
                             refusals += u32::from(for_good);

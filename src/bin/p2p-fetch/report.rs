@@ -46,17 +46,22 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Starts; `follow`, if given, hears of [`Advice::Follow`], once.
+    /// Starts; `follow` hears of [`Advice::Follow`], once, when `obeys_from` bytes are there.
     pub fn start(
         agent: Agent,
         name: ContentMd5,
         figures: Arc<Figures>,
-        follow: Option<SyncSender<(u32, Event)>>,
+        follow: SyncSender<(u32, Event)>,
+        obeys_from: u64,
     ) -> std::io::Result<Self> {
         let (stop, stopped) = channel();
+        let follows = move || {
+            let advice = figures.report(&agent, name, "fetching");
+            advice == Some(Advice::Follow) && figures.offset.load(Relaxed) >= obeys_from
+        };
         let thread = std::thread::Builder::new()
             .name("report".into())
-            .spawn(move || report_until(&stopped, || figures.report(&agent, name, "fetching"), follow.as_ref()))?;
+            .spawn(move || report_until(&stopped, follows, &follow))?;
         Ok(Self { stop, thread })
     }
 
@@ -67,13 +72,9 @@ impl Reporter {
     }
 }
 
-fn report_until(
-    stopped: &Receiver<()>,
-    report: impl Fn() -> Option<Advice>,
-    follow: Option<&SyncSender<(u32, Event)>>,
-) {
+fn report_until(stopped: &Receiver<()>, follows: impl Fn() -> bool, follow: &SyncSender<(u32, Event)>) {
     loop {
-        if let (Some(Advice::Follow), Some(follow)) = (report(), follow) {
+        if follows() {
             let _ = follow.send((0, Event::Follow));
             return;
         }

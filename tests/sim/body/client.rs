@@ -14,6 +14,8 @@ const BREATH: Us = 50 * MS;
 const BACKOFF_FIRST: Us = 250 * MS;
 const BACKOFF_MAX: Us = 15 * S;
 const RELAYS_WITHOUT_PROGRESS: u32 = 4;
+const FOLLOWS_IN_VAIN: u32 = 4;
+const CHUNK: u64 = 64 << 10;
 
 impl World {
     pub fn client(&mut self, node: usize, content: usize, serial: u32) {
@@ -67,7 +69,7 @@ impl World {
     pub fn cut(&mut self, node: usize, content: usize) {
         let file = &mut self.nodes[node].files[content];
         let pause = if file.part > file.part_when_asked {
-            (file.failures, file.relays_in_vain) = (0, 0);
+            (file.failures, file.relays_in_vain, file.follows_in_vain) = (0, 0, 0);
             BREATH + self.dice.below(BREATH)
         } else {
             file.relays_in_vain += 1;
@@ -113,7 +115,12 @@ impl World {
         let size = Some(self.contents[content].size);
         let goes_on = self.nodes[node].agent.handle_report(now, keys, part, size);
         self.settle(node);
-        if goes_on || self.nodes[node].files[content].relays_in_vain > RELAYS_WITHOUT_PROGRESS {
+        let file = &self.nodes[node].files[content];
+        let obeys = match file.follows_in_vain {
+            0..=FOLLOWS_IN_VAIN => true,
+            n => n <= 2 * FOLLOWS_IN_VAIN && part >= file.part_when_asked + CHUNK,
+        };
+        if goes_on || !obeys {
             self.watch_soon(node);
             return self.after(REPORT_INTERVAL, Event::Report { node, content, serial });
         }
@@ -121,7 +128,10 @@ impl World {
         for flow in &mut self.flows {
             flow.over |= flow.source.is_none() && flow.to == node && flow.content == content;
         }
-        self.cut(node, content);
+        self.nodes[node].files[content].follows_in_vain += 1;
+        let brought = part > self.nodes[node].files[content].part_when_asked;
+        let pause = if brought { BREATH + self.dice.below(BREATH) } else { self.backoff(node, content) };
+        self.pause(node, content, pause);
     }
 
     pub fn gone_wrong(&mut self, node: usize, content: usize) {

@@ -83,7 +83,10 @@ impl World {
         }
         let (to, content, serial) = (flow.to, flow.content, flow.serial);
         let Some(source) = flow.source else {
-            if self.site.uplink <= 0.0 && self.now >= flow.begins_at + NO_UPLINK {
+            // It is refused at once, or nobody answers and the client waits.
+            let patience = if self.site.uplink <= 0.0 { NO_UPLINK } else { Us::from(serial % 15 + 1) * S };
+            let down = self.site.uplink <= 0.0 || self.now < self.site.uplink_from;
+            if down && self.now >= flow.begins_at + patience {
                 self.flows[at].over = true;
                 self.gone_wrong(to, content);
             }

@@ -16,6 +16,8 @@ pub const ONCE_STAGGERED: f64 = 1.01;
 pub const ONCE_KILLED: f64 = 1.05;
 /// Nobody knows anybody yet, or packets are lost.
 pub const ONCE_UNKNOWN: f64 = 1.10;
+/// Several try at the moment at which the uplink is back, and get something until the next report.
+pub const ONCE_AFTER_OUTAGE: f64 = 1.10;
 /// Leftovers: 40 % are nowhere.
 pub const ONCE_LEFTOVERS: f64 = 0.42;
 /// Stations that cannot hear each other's claims.
@@ -38,8 +40,10 @@ pub const SHARE_OF_ONE_DEVICE: f64 = 0.30;
 /// Who can reach nobody, compared with curl.
 pub const LIKE_CURL: f64 = 1.02;
 
-/// As in the simulator, which has the same three: leftovers
+/// As in the simulator, which has the same: leftovers …
 pub const LAST_WITH_LEFTOVERS: f64 = 1.60;
+/// … an uplink that comes late, and clients that wait a while before they try again …
+pub const LAST_AFTER_OUTAGE: f64 = 2.20;
 /// … a wrong copy first, at link rate …
 pub const LAST_AFTER_ROT: f64 = 2.20;
 /// … and all through one wired link.

@@ -12,7 +12,7 @@ use crate::trial::{Judge, Trial};
 
 use links::{isolated, lossy_device, metered, rates, slow_device, stations};
 use sharing::{fast_uplink, holder, simultaneous, slow_origin, staggered, thirty_files, two_contents};
-use trouble::{busy, killed_fetcher, leftovers, power_up, returning, rotten};
+use trouble::{busy, killed_fetcher, leftovers, outage, power_up, returning, rotten};
 
 /// One of them.
 pub struct Scenario {
@@ -62,6 +62,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("wired-and-stations", 6, "5 stations cannot reach each other, but one wired device", stations),
     scenario("metered", 10, "one device has --never-fetch and asks first", metered),
     scenario("power-up", 10, "all boot and want the file at the same moment", power_up),
+    scenario("outage", 10, "the uplink comes 30 s after all began to want a file", outage),
     scenario("leftovers", 9, "60, 30 and 0 % of the file are left on 3 devices each", leftovers),
     scenario("rotten-holder", 10, "one has the file complete, with one wrong byte", rotten),
     scenario("busy", 20, "who fetches gets no CPU for 1 s", busy),

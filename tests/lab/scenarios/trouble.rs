@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{limit, once};
 use crate::bounds::{
-    LAST_AFTER_ROT, LAST_WITH_LEFTOVERS, LINK_MBIT, LOST_FETCHER, ONCE_KILLED, ONCE_LEFTOVERS, ONCE_UNKNOWN,
-    UPLINK_MBIT,
+    LAST_AFTER_OUTAGE, LAST_AFTER_ROT, LAST_WITH_LEFTOVERS, LINK_MBIT, LOST_FETCHER, ONCE_AFTER_OUTAGE, ONCE_KILLED,
+    ONCE_LEFTOVERS, ONCE_UNKNOWN, UPLINK_MBIT,
 };
 use crate::lab::origin::Content;
 use crate::race::Runner;
@@ -73,6 +73,27 @@ pub(super) fn power_up(trial: &mut Trial<'_>) {
             if runner.due.is_none() && std::os::unix::net::UnixStream::connect(device.socket()).is_ok() {
                 runner.due = Some(now);
             }
+        }
+    });
+}
+
+/// The router boots longer than the devices: all try in turn, again and again, before the uplink is there.
+pub(super) fn outage(trial: &mut Trial<'_>) {
+    const DOWN: Duration = Duration::from_secs(30);
+    trial.build();
+    trial.start();
+    let list = vec![trial.publish(trial.size)];
+    trial.site.cut_uplink();
+    let runners = trial.all_want(&list);
+    let judge = once(trial, trial.size);
+    // Who tries again at the wrong moment may wait for its backoff.
+    let last = Some(LAST_AFTER_OUTAGE);
+    let judge = Judge { from: DOWN, ratio: Some(ONCE_AFTER_OUTAGE), last, ..judge };
+    let mut is_down = true;
+    trial.race(runners, limit(trial, &judge), &judge, |race| {
+        if is_down && race.elapsed() >= DOWN {
+            race.site.restore_uplink();
+            is_down = false;
         }
     });
 }

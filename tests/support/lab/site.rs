@@ -102,6 +102,12 @@ impl Site {
         self.outside.ip("link set eth0 down");
     }
 
+    /// Gives it back.
+    pub fn restore_uplink(&self) {
+        self.outside.ip("link set eth0 up");
+        self.outside.ip("route add default via 10.78.0.1");
+    }
+
     /// Another segment, not connected to the first.
     pub fn another_lan(&self) -> Lan {
         Lan::new([10, 79, 0])

@@ -190,13 +190,21 @@ impl Agent {
             let state = State::Complete;
             return Standing { state, size: Some(size), available: size, active, attempt, ..Standing::default() };
         }
-        let part = if let Held::Part(bytes) = held { bytes } else { 0 };
+        let part = if let Held::Part(bytes) = self.offered(id, held) { bytes } else { 0 };
         match want {
             Some(want) => Standing { active, ..want.standing(now, Some(part), self.condition(now)) },
             None if part > 0 => {
                 Standing { state: State::Partial, available: part, active, attempt: 1, ..Standing::default() }
             }
             None => Standing::default(),
+        }
+    }
+
+    /// What of that is for others: not a whole that was wrong, which the client is about to remove.
+    fn offered(&self, id: PublicId, held: Held) -> Held {
+        match held {
+            Held::Part(bytes) if self.want(id).is_some_and(|want| want.is_known_to_be_wrong(bytes)) => Held::Nothing,
+            held => held,
         }
     }
 

@@ -8,7 +8,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::hex::{self, Hex};
-use crate::limits::CONTENT_BYTES;
+use crate::limits::{CONTENT_BYTES, LAST_ATTEMPT};
 
 macro_rules! spelled_in_hex {
     ($name:ident, $bytes:literal) => {
@@ -166,7 +166,7 @@ impl Standing {
     pub fn is_plausible(&self) -> bool {
         let end = self.size.unwrap_or(CONTENT_BYTES);
         let whole = self.state != State::Complete || self.size == Some(self.available);
-        end <= CONTENT_BYTES && self.available <= end && whole
+        end <= CONTENT_BYTES && self.available <= end && whole && self.attempt <= LAST_ATTEMPT
     }
 
     /// All fields in fixed width, as MACs cover them and batched queries carry them.
@@ -224,7 +224,7 @@ pub(crate) mod tests {
     /// Any standing that is not refused.
     pub(crate) fn standings() -> impl Strategy<Value = Standing> {
         let state = prop::sample::select(State::ALL.to_vec());
-        (state, any::<bool>(), 0..=CONTENT_BYTES, 0..=CONTENT_BYTES, any::<u8>(), any::<[u8; 16]>(), any::<u8>())
+        (state, any::<bool>(), 0..=CONTENT_BYTES, 0..=CONTENT_BYTES, any::<u8>(), any::<[u8; 16]>(), 0..=LAST_ATTEMPT)
             .prop_map(|(state, known, one, other, active, rank, attempt)| {
                 let whole = state == State::Complete;
                 let available = if whole { one.max(other) } else { one.min(other) };
@@ -280,6 +280,7 @@ pub(crate) mod tests {
             Standing { size: None, available: u64::MAX, ..good },
             Standing { state: State::Complete, available: 9, ..good },
             Standing { state: State::Complete, size: None, ..good },
+            Standing { attempt: LAST_ATTEMPT + 1, ..good },
         ] {
             assert!(!bad.is_plausible(), "{bad:?}");
         }

@@ -18,6 +18,7 @@ impl Meter {
     /// So many bytes have moved since the last call.
     pub fn add(&mut self, now: Instant, bytes: u64) {
         let span = now.since(self.since);
+        self.bytes = self.bytes.saturating_add(bytes);
         if span >= RATE_WINDOW {
             // A window that began long ago says nothing about now.
             self.rate = if span < RATE_WINDOW * 2 { per_second(self.bytes, span) } else { 0 };
@@ -27,7 +28,6 @@ impl Meter {
             }
             (self.since, self.bytes) = (now, 0);
         }
-        self.bytes = self.bytes.saturating_add(bytes);
     }
 
     /// In the last window, or since it ended if that is long ago.
@@ -73,6 +73,17 @@ mod tests {
         }
         assert_eq!((meter.rate(now), meter.best()), (5_000_000, 5_000_000));
         assert!(meter.rate(now + Duration::from_secs(5)) < 300_000);
+        assert_eq!(meter.best(), 5_000_000);
+    }
+
+    #[test]
+    fn a_look_between_two_looks_makes_nothing_faster() {
+        let (mut meter, mut seen) = (Meter::default(), Instant::from_micros(7_000_000));
+        for micros in [7_250_000, 7_490_000, 7_500_000, 7_750_000, 7_760_000, 8_000_000, 8_250_000] {
+            let now = Instant::from_micros(micros);
+            meter.add(now, now.since(seen).as_micros() as u64 * 5);
+            seen = now;
+        }
         assert_eq!(meter.best(), 5_000_000);
     }
 

@@ -82,11 +82,15 @@ impl Agent {
         self.whereabouts.handle_standing(keys.id(), from, asker);
         let condition = self.condition_for(now, keys.id());
         let heeded = !self.offenders.contains(now, from);
+        let held = held();
+        // Who reads the own `.part` knows better how far it is than what was seen of it lately: a reader is no rival ahead.
+        if let (Some(want), Held::Part(bytes)) = (self.want_mut(keys.id()).filter(|want| want.is_watched()), held) {
+            want.handle_growth(now, bytes);
+        }
         let woken = match self.want_mut(keys.id()).filter(|_| heeded) {
             Some(want) => want.handle_standing(now, from, *asker, condition),
             None => false,
         };
-        let held = held();
         if let Held::Complete(_) = held {
             self.blame.handle_query(now, keys.id(), from, asker.attempt);
         }
@@ -167,7 +171,7 @@ impl Agent {
         held: Held,
     ) -> Admission {
         // Who came here on an older answer may have caught up since.
-        if !held.is_ahead_of(offset) {
+        if !self.offered(id, held).is_ahead_of(offset) {
             return Admission::NotAhead;
         }
         let best = self.upload_limit.unwrap_or(u64::MAX).min(self.best_rate());

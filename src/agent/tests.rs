@@ -110,6 +110,30 @@ fn a_peer_that_is_left_altogether_is_neither_asked_nor_heeded_but_still_served()
     assert_eq!(standing.state, State::Claiming, "nobody else counts");
 }
 
+/// B fetches, and its `.part` has grown by several MiB since that was last looked at; A reads it, and so is ahead of what was seen.
+#[test]
+fn who_reads_the_own_part_is_no_fetcher_that_is_ahead() {
+    let (mut a, mut b) = (node(1, A), node(2, B));
+    assert!(b.handle_report(NOW, keys(), 0, None));
+    a.handle_request(NOW, keys(), 5_000_000, None).expect("room");
+    let query = a.ask(NOW, &keys(), A, B, Held::Part(5_000_000)).query(&keys());
+    b.handle_query(NOW, LINK, (A, B), &keys(), &query, || Held::Part(6_000_000)).expect("it is proven");
+    assert!(b.handle_report(NOW, keys(), 6_000_000, None), "and goes on");
+}
+
+/// The client got all of it from peers, the agent found it wrong, and the `.part` is still there.
+#[test]
+fn a_whole_that_was_wrong_is_not_offered() {
+    let mut a = node(1, A);
+    a.handle_request(NOW, keys(), 0, Some(100)).expect("room");
+    let want = a.want_mut(keys().id()).expect("it is there");
+    want.handle_progress(NOW, 100);
+    want.handle_content_failed(NOW);
+    assert_eq!(a.standing(NOW, keys().id(), Held::Part(100)).available, 0);
+    assert_eq!(a.admit(NOW, B, keys().id(), (0, false), Held::Part(100)), Admission::NotAhead);
+    assert!(matches!(a.admit(NOW, B, keys().id(), (0, false), Held::Part(40)), Admission::Granted(_)), "a new one");
+}
+
 #[test]
 fn a_late_timer_makes_the_device_rank_last_for_a_while() {
     let mut a = node(1, A);

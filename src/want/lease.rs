@@ -2,6 +2,7 @@
 
 use core::net::Ipv4Addr;
 
+use super::source::fits;
 use super::{Condition, Phase, Reason, Want};
 use crate::content::{Standing, State};
 use crate::limits::{CLAIM_BEACONS, FETCH_BEACON, HINT_INTERVAL, LEASE_STALL, LOST_LEASE, WAITS_IN_VAIN};
@@ -235,10 +236,11 @@ impl Want {
     }
 
     /// Whether a rival is to be waited for or yielded to. Who fell silent lately is not, nor who is far behind: it would bring nothing
-    /// for a while; nor who claims a rank beyond its bytes, which could not be overtaken.
+    /// for a while; nor whose bytes are of another attempt; nor who claims a rank beyond its bytes, which could not be overtaken.
     pub(super) fn counts(&self, now: Instant, peer: Ipv4Addr, standing: &Standing) -> bool {
         let near = standing.available.saturating_add(STEP_BYTES) >= self.bytes.offset;
         let honest = u64::from(steps(standing.rank)) <= standing.available / STEP_BYTES;
-        near && honest && !self.avoided.is_distrusted(now, peer)
+        let fits = fits(standing, self.bytes.offset, self.bytes.attempt);
+        near && fits && honest && !self.avoided.is_distrusted(now, peer)
     }
 }

@@ -23,7 +23,7 @@ impl Rival {
     }
 }
 
-/// The best placed rivals of one content; when full, the worst placed makes room.
+/// The best placed rivals of one content; when full, who is heard of no more makes room, or else the worst placed.
 #[derive(Clone, Debug, Default)]
 pub struct Rivals {
     known: heapless::Vec<Rival, RIVALS>,
@@ -48,8 +48,9 @@ impl Rivals {
             return;
         }
         if self.known.is_full() {
-            let worst = self.known.iter().enumerate().min_by_key(|(_, rival)| key(&rival.standing));
-            if let Some((worst, _)) = worst.filter(|(_, rival)| key(&rival.standing) < key(&standing)) {
+            let place = |rival: &Rival| (rival.alive(now), key(&rival.standing));
+            let worst = self.known.iter().enumerate().min_by_key(|(_, rival)| place(rival));
+            if let Some((worst, _)) = worst.filter(|(_, rival)| place(rival) < (true, key(&standing))) {
                 self.known.swap_remove(worst);
             }
         }
@@ -155,6 +156,17 @@ mod tests {
         assert!(!rivals.any(NOW + RIVAL_LIFETIME));
         rivals.handle_standing(NOW, address(1), standing(State::Idle, 9, 0));
         assert!(!rivals.any(NOW));
+    }
+
+    #[test]
+    fn who_is_heard_of_no_more_keeps_no_place() {
+        let mut rivals = Rivals::default();
+        for n in 0..RIVALS as u8 {
+            rivals.handle_standing(NOW, address(n), standing(State::Fetching, 0xff, 0));
+        }
+        let later = NOW + RIVAL_LIFETIME;
+        rivals.handle_standing(later, address(100), standing(State::Wanting, 0, 0));
+        assert!(rivals.any(later));
     }
 
     #[test]

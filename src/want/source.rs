@@ -27,11 +27,14 @@ pub struct Answered {
 impl Answered {
     /// Whether this peer can give bytes from `offset` on ([`crate::content::Held::is_ahead_of`]).
     pub fn is_source(&self, offset: u64, attempt: u8) -> bool {
-        // What came whole and wrong once is not taken again from whoever knows of one attempt less, and a prefix of an
-        // earlier attempt is not continued with bytes of a later one.
-        let attempts = self.standing.attempt >= attempt && (offset == 0 || self.standing.attempt == attempt);
-        attempts && self.standing.held().is_ahead_of(offset)
+        fits(&self.standing, offset, attempt) && self.standing.held().is_ahead_of(offset)
     }
+}
+
+/// Whether its bytes are of an attempt with which this one can go on: what came whole and wrong once is not taken again from whoever
+/// knows of one attempt less, and a prefix of an earlier attempt is not continued with bytes of a later one.
+pub fn fits(standing: &Standing, offset: u64, attempt: u8) -> bool {
+    standing.attempt >= attempt && (offset == 0 || standing.attempt == attempt)
 }
 
 /// The preferred one of the answers that are sources, for a device that is wired itself or a station.

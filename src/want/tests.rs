@@ -429,6 +429,22 @@ fn who_waited_for_those_that_promised_nothing_still_yields() {
     assert!(!want.handle_report(now, None, HERE), "and its client is told to follow");
 }
 
+/// Its bytes could not be continued, and those of the earlier attempt are not taken again.
+#[test]
+fn a_fetcher_in_another_attempt_is_neither_waited_for_nor_yielded_to() {
+    let other = says(2, State::Fetching, 60 << 20, BEST);
+    let mut fetcher = fetching_want();
+    fetcher.handle_growth(START, 500_000);
+    let later = Standing { attempt: 2, ..other.standing };
+    let _ = fetcher.handle_standing(START, other.peer, later, HERE);
+    assert!(fetcher.handle_report(START, None, HERE), "it goes on");
+    let mut again = want();
+    again.handle_progress(START, 9);
+    again.handle_content_failed(START);
+    again.handle_request(START, 0, None);
+    assert_eq!(round(&mut again, START, &[other]), Step::Query, "it claims");
+}
+
 #[test]
 fn whoever_was_left_dry_twice_yields_to_nobody_any_more() {
     let liar = says(2, State::Fetching, 60 << 20, BEST);

@@ -37,6 +37,8 @@ pub fn scenarios() -> Vec<Scenario> {
         // Two chains behind one fetcher take a while to become one.
         Scenario { name: "fast-uplink-20", n: 20, uplink: 200, slowness_max: 1.35, ..PLAIN },
         Scenario { name: "fast-uplink-50", n: 50, uplink: 200, weight: 3, slowness_max: 1.35, ..PLAIN },
+        // A `.part` grows by a MiB between two looks at it, and who reads it knows.
+        Scenario { name: "fast-lan-20", n: 20, uplink: 200, lan: 1_000, ..PLAIN },
         Scenario { name: "staggered-10", kind: Kind::Staggered, ..PLAIN },
         Scenario { name: "fetcher-dies-10", kind: Kind::FetcherDies, ratio_max: 1.05, slowness_max: 1.22, ..PLAIN },
         Scenario { name: "slow-device-20", n: 20, kind: Kind::SlowDevice, slowness_max: 1.15, ..PLAIN },

@@ -175,6 +175,7 @@ pub async fn follow_hint(device: Rc<Device>, hint: Hint) {
     if let Ok(found) = query(&device, &subject, target).await {
         let Found { answered, line, .. } = found;
         device.keep(line);
+        device.look_at_own(hint.id, &md5);
         let woken = device.agent.borrow_mut().handle_standing(clock::now(), hint.id, hint.peer, answered.standing);
         if woken {
             device.stirred.notify();

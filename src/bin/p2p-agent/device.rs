@@ -167,6 +167,18 @@ impl Device {
         opened.and_then(|mut opened| opened.available().ok()).map_or(Held::Nothing, |extent| extent.held())
     }
 
+    /// Tells the mind how far the file is that the client downloads: those who read it are compared with that.
+    pub fn look_at_own(&self, id: PublicId, md5: &ContentMd5) {
+        let held = self.held(md5);
+        let mut agent = self.agent.borrow_mut();
+        let Some(want) = agent.want_mut(id).filter(|want| want.is_watched()) else { return };
+        match held {
+            Held::Nothing => {}
+            Held::Part(bytes) => want.handle_growth(clock::now(), bytes),
+            Held::Complete(_) => want.handle_release(clock::now()),
+        }
+    }
+
     /// Whether all of the content is there.
     pub fn is_complete(&self, md5: &ContentMd5) -> bool {
         self.store.state(md5) == Some(Kind::Complete)

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use async_io::{Async, Timer};
 use log::info;
 use nix::unistd::User;
-use p2p_agent::agent::{Agent, Held};
+use p2p_agent::agent::Agent;
 use p2p_agent::content::{ContentMd5, PublicId};
 use p2p_agent::keys::DomainKey;
 use p2p_agent::limits::{CONNECTING_SOCKETS, DOMAIN_KEYS, FETCH_BEACON, PORT_SETS, SWITCH_CHECK};
@@ -217,6 +217,7 @@ async fn look_for_fetchers(device: &Rc<Device>, id: PublicId, md5: ContentMd5) {
     let (_, found) = ask::round(device, &md5).await;
     let answers: Vec<_> = found.iter().map(|found| found.answered).collect();
     found.into_iter().for_each(|found| found.release(device));
+    device.look_at_own(id, &md5);
     // A fetcher moves to nobody; it may yield, and its client learns that from its next report.
     let _ = device.agent.borrow_mut().handle_look(clock::now(), id, &answers);
 }
@@ -235,14 +236,8 @@ async fn watch_fetches(device: Rc<Device>) {
             continue;
         }
         for (id, md5) in fetching {
-            let held = device.held(&md5);
+            device.look_at_own(id, &md5);
             let mut agent = device.agent.borrow_mut();
-            let Some(want) = agent.want_mut(id) else { continue };
-            match held {
-                Held::Nothing => {}
-                Held::Part(bytes) => want.handle_growth(clock::now(), bytes),
-                Held::Complete(_) => want.handle_release(clock::now()),
-            }
             // Another fetcher that was not heard: each device of a pair on two sides of a lossy link.
             if agent.poll_look(clock::now(), id) {
                 let device = device.clone();

@@ -200,6 +200,24 @@ fn an_answer_without_a_length_continues_what_is_there() {
 }
 
 #[test]
+fn more_than_there_is_is_not_written() {
+    let (device, origin) = site(None);
+    origin.fail_always(Fault::TooMuch);
+    let fetched = device.command(&origin.url()).args(["--size", &SIZE.to_string()]).output().unwrap();
+    Fetched::from(fetched).assert_failed(69, "sends more than 1048576 bytes");
+    assert!(device.part_len() <= SIZE as u64);
+}
+
+#[test]
+fn a_password_in_an_address_is_not_printed() {
+    let (device, origin) = site(None);
+    origin.fail_always(Fault::Status(404));
+    let fetched = device.fetch(&origin.url().replace("http://", "http://user:secret@"));
+    fetched.assert_failed(69, "http://…@127.0.0.1");
+    assert!(!fetched.err.contains("secret"), "{fetched:?}");
+}
+
+#[test]
 fn a_complete_file_of_another_size_is_not_taken_for_the_content() {
     let (device, origin) = site(None);
     fs::write(device.whole(), "").unwrap();
@@ -321,6 +339,19 @@ fn wrong_usage_is_told_in_a_sentence() {
 }
 
 /// As where the reader of its log is gone, or the disk of it full.
+#[test]
+fn two_lines_of_one_file_are_one_with_the_checks_of_both() {
+    let (device, origin) = site(None);
+    let (url, list, none) = (origin.url(), device.socket().with_file_name("list"), "0".repeat(64));
+    let fetch = |lines: String| {
+        fs::write(&list, lines).unwrap();
+        Fetched::from(device.bare_command().arg("--list").arg(&list).output().unwrap())
+    };
+    let md5 = &device.md5;
+    fetch(format!("{md5} {url}\n{md5} {url} {none}\n")).assert_failed(65, "does not match");
+    fetch(format!("{md5} {url} {}\n{md5} {url} {none}\n", "1".repeat(64))).assert_failed(64, "another SHA-256");
+}
+
 #[test]
 fn who_cannot_write_what_it_says_does_what_it_does_all_the_same() {
     let deaf = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();

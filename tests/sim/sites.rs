@@ -105,6 +105,8 @@ pub fn scenarios() -> Vec<Scenario> {
             kind: Kind::Lossy,
             ratio_max: 1.10,
             slowness_max: 1.30,
+            // A lost first packet of a connection costs a second.
+            first_max: 3_500 * MS,
             doubles_max: 30,
             ..PLAIN
         },

@@ -34,6 +34,8 @@ pub enum Fault {
     ShorterSaid(usize),
     /// Range is ignored: 200 and everything, neither with Content-Length nor in chunks.
     NoLengthNoRange,
+    /// The file twice, neither with Content-Length nor in chunks.
+    TooMuch,
     /// This status and nothing else.
     Status(u16),
     /// Redirected to the same file under another name.
@@ -178,7 +180,7 @@ impl Shared {
                 let head = "HTTP/1.1 302 Found\r\nLocation: /elsewhere.bin\r\nContent-Length: 0\r\n";
                 return write!(stream, "{head}Connection: close\r\n\r\n");
             }
-            Fault::NoLengthCutAfter(_) | Fault::PageWithoutLength | Fault::NoLengthNoRange => {
+            Fault::NoLengthCutAfter(_) | Fault::PageWithoutLength | Fault::NoLengthNoRange | Fault::TooMuch => {
                 "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_owned()
             }
             _ if start > 0 => {
@@ -197,6 +199,10 @@ impl Shared {
                     thread::sleep(Duration::from_millis(50));
                 }
                 Ok(())
+            }
+            Fault::TooMuch => {
+                self.send(stream, body)?;
+                self.send(stream, &self.content)
             }
             Fault::WrongBytes => self.send(stream, &body.iter().map(|byte| !byte).collect::<Vec<_>>()),
             _ => self.send(stream, body),

@@ -37,7 +37,8 @@ pub fn ask(socket: &Path, target: &str, json: bool) -> Result<String, Failure> {
             write!(stream, "GET {target} HTTP/1.1\r\nHost: agent\r\nAccept: {accept}\r\nConnection: close\r\n\r\n")?;
             stream.take(ANSWER_BYTES).read_to_end(&mut answer)
         })
-        .map_err(nobody)?;
+        // Who refuses at the door does not read the question, which resets the connection behind the answer.
+        .or_else(|error| if answer.is_empty() { Err(nobody(error)) } else { Ok(0) })?;
     let Ok(Some(head)) = parse_response(&answer) else { return Err(strange(socket)) };
     let body = answer.get(head.head_bytes..).unwrap_or_default();
     let body = String::from_utf8(body.to_vec()).map_err(|_| strange(socket))?;

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 use crate::digest::Running;
+use crate::directory::check_room;
 use crate::failure::Failure;
 use crate::fetch::{Fetch, behind};
 use crate::internet::{End, Event};
-use crate::limits::{CONNECT_TIMEOUT, CONNECTIONS_WITHOUT_PROGRESS, QUEUED_CHUNKS, READ_TIMEOUT, RESPONSE_TIMEOUT};
+use crate::limits::{
+    CONNECT_TIMEOUT, CONNECTIONS_WITHOUT_PROGRESS, QUEUED_CHUNKS, READ_TIMEOUT, RESPONSE_TIMEOUT, SYNC_BYTES,
+};
 use crate::part::Part;
 use crate::report::Reporter;
 
@@ -126,6 +129,17 @@ impl Fetch<'_> {
                     let fresh = behind(&bytes, &mut skip);
                     if skip == 0 {
                         shorter = None;
+                    }
+                    let end = part.len() + fresh.len() as u64;
+                    match self.size {
+                        Some(size) if end > size => {
+                            return Ok(Some(End::Refused { why: format!("the origin sends more than {size} bytes") }));
+                        }
+                        // What does not tell its size is looked at on the way.
+                        None if end / SYNC_BYTES > part.len() / SYNC_BYTES => {
+                            check_room(&self.options.content, SYNC_BYTES)?;
+                        }
+                        _ => {}
                     }
                     if !fresh.is_empty() {
                         self.append(part, fresh)?;

@@ -23,9 +23,7 @@ use crate::directory::check_room;
 use crate::download::Downloaded;
 use crate::failure::{Failure, Kind};
 use crate::internet::Internet;
-use crate::limits::{
-    ATTEMPTS, BREATH, BUSY_AGENT_PATIENCE, CHUNK_BYTES, FOLLOWS_IN_VAIN, RELAYS_WITHOUT_PROGRESS, SYNC_BYTES,
-};
+use crate::limits::{ATTEMPTS, BREATH, BUSY_AGENT_PATIENCE, CHUNK_BYTES, FOLLOWS_IN_VAIN, RELAYS_WITHOUT_PROGRESS};
 use crate::options::{Options, Wanted};
 use crate::outcome::Outcome;
 use crate::part::{Opened, Part};
@@ -94,7 +92,9 @@ impl<'a> Fetch<'a> {
         }
         let path = self.options.content.join(self.wanted.md5.to_string());
         let wanted = self.wanted.size.map_or(String::new(), |wanted| format!(" instead of {wanted}"));
-        Err(Failure::new(Kind::Disk, format!("{} has {size} bytes{wanted}: remove it and start again", path.display())))
+        let sentence =
+            format!("{} has {size} bytes{wanted}: remove it and start again, or name the right size", path.display());
+        Err(Failure::new(Kind::Disk, sentence))
     }
 
     fn complete(&mut self, mut part: Part) -> Result<(), Failure> {
@@ -133,7 +133,7 @@ impl<'a> Fetch<'a> {
             std::thread::sleep(self.backoff.fail());
         }
         part.remove();
-        let url = &self.wanted.url;
+        let url = shown(&self.wanted.url);
         Err(Failure::new(
             Kind::Wrong,
             format!("{url}: the content does not match {name}: check the sync file and the origin"),
@@ -151,7 +151,17 @@ impl<'a> Fetch<'a> {
             }
             let before = part.len();
             let use_agent = !without_agent && relays_in_vain < RELAYS_WITHOUT_PROGRESS && waited < BUSY_AGENT_PATIENCE;
-            let asked = if use_agent { self.ask(part)? } else { Asked::Internet { agent_is_there: !without_agent } };
+            let asked = if use_agent {
+                self.ask(part)?
+            } else {
+                let why = match waited < BUSY_AGENT_PATIENCE {
+                    false => "the agent was busy for too long",
+                    true if without_agent => "what came from peers was not the content",
+                    true => "what the agent sent broke off",
+                };
+                self.outcome.reason = Some(why.to_owned());
+                Asked::Internet { agent_is_there: !without_agent }
+            };
             let pause = match asked {
                 Asked::Ended => return Ok(()),
                 Asked::Cut if part.len() - before >= CHUNK_BYTES as u64 => {
@@ -214,7 +224,7 @@ impl<'a> Fetch<'a> {
     }
 
     fn unreachable(&self, why: &str, there: u64) -> Failure {
-        let url = &self.wanted.url;
+        let url = shown(&self.wanted.url);
         let peers = self.outcome.reason.as_deref().unwrap_or("cut");
         Failure::new(
             Kind::Unreachable,
@@ -232,12 +242,7 @@ impl<'a> Fetch<'a> {
 
     /// Bytes from anywhere.
     pub(crate) fn append(&mut self, part: &mut Part, bytes: &[u8]) -> Result<(), Failure> {
-        let before = part.len();
         part.append(bytes)?;
-        // What does not tell its size is looked at on the way.
-        if self.size.is_none() && part.len() / SYNC_BYTES > before / SYNC_BYTES {
-            check_room(&self.options.content, SYNC_BYTES)?;
-        }
         self.figures.offset.store(part.len(), Relaxed);
         self.progress.at(part.len(), self.size);
         Ok(())
@@ -257,6 +262,16 @@ impl<'a> Fetch<'a> {
         (self.size, self.size_is_certain) = (Some(size), true);
         self.figures.size.store(size, Relaxed);
         Ok(())
+    }
+}
+
+/// A URL as it may be printed: without the password that it may hold.
+fn shown(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rfind('@') {
+        Some(at) => format!("{scheme}://…{}", rest.get(at..).unwrap_or_default()),
+        None => url.to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
@@ -132,7 +132,7 @@ fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String
             Long("list") => list = Some(PathBuf::from(parser.value().map_err(wrong)?)),
             Long("ca") => options.roots = read_roots(&PathBuf::from(parser.value().map_err(wrong)?))?,
             Long("sha256") => sha256 = Some(read_sha256(&text(&mut parser)?)?),
-            Long("size") => size = Some(number(&mut parser, "--size")?),
+            Long("size") => size = Some(number(&mut parser, "--size")?).filter(|size| *size > 0),
             Long("retries") => options.retries = number(&mut parser, "--retries")?,
             Long("keep-parts-days") => {
                 let days: u64 = number(&mut parser, "--keep-parts-days")?;
@@ -177,8 +177,8 @@ fn read_list(path: &Path) -> Result<Vec<Wanted>, String> {
     let text =
         if path == Path::new("-") { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
     let text = text.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    let mut seen = HashSet::new();
-    let mut list = Vec::new();
+    let mut places = HashMap::new();
+    let mut list: Vec<Wanted> = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let fields: Vec<&str> = line.split_whitespace().take_while(|field| !field.starts_with('#')).collect();
         let at = |mistake: String| format!("{}, line {}: {mistake}", path.display(), index + 1);
@@ -190,8 +190,13 @@ fn read_list(path: &Path) -> Result<Vec<Wanted>, String> {
             }
             _ => return Err(at("`MD5 URL [SHA256]` was expected".to_owned())),
         };
-        if seen.insert(entry.md5) {
-            list.push(entry);
+        // Another line of the same file can only add a check to the first.
+        let place = *places.entry(entry.md5).or_insert(list.len());
+        match list.get_mut(place) {
+            None => list.push(entry),
+            Some(first) if entry.sha256.is_none() || first.sha256 == entry.sha256 => {}
+            Some(first) if first.sha256.is_none() => first.sha256 = entry.sha256,
+            Some(_) => return Err(at(format!("{} has another SHA-256 in an earlier line", entry.md5))),
         }
     }
     // Every device shuffles what stands near each other, so that those of one site fetch different files and give them to each other.

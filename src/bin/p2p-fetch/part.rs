@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, PosixFadviseAdvice, posix_fadvise};
 use p2p_agent::content::ContentMd5;
 
@@ -171,10 +172,15 @@ fn open_locked(path: &Path) -> Result<Flock<File>, Failure> {
         .append(true)
         .create(true)
         .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-        .open(path)
-        .map_err(|error| disk(path, "cannot be created", &error))?;
+        .open(path);
+    let no_file = || Failure::new(Kind::CannotCreate, format!("{} is not a file: remove it", path.display()));
+    let file = file.map_err(|error| match error.kind() {
+        ErrorKind::IsADirectory => no_file(),
+        _ if error.raw_os_error() == Some(Errno::ELOOP as i32) => no_file(), // a symbolic link
+        _ => disk(path, "cannot be created", &error),
+    })?;
     if !file.metadata().is_ok_and(|found| found.is_file()) {
-        return Err(Failure::new(Kind::CannotCreate, format!("{} is not a file: remove it", path.display())));
+        return Err(no_file());
     }
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
         nix::errno::Errno::EWOULDBLOCK => {

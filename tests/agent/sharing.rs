@@ -1,6 +1,7 @@
 //! A content that one device has, another one gets: whole, resumed, while it still grows, from the best placed peer, and from the
 //! next when that one dies.
 
+use std::fs;
 use std::os::fd::AsRawFd as _;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -381,6 +382,20 @@ fn a_content_that_nobody_has_is_to_be_fetched_soon() {
     device.get(&Content::random(33, 1).path()).assert_fetch(&["nobody-has-it"]);
     assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
     assert!(asked.elapsed() < Duration::from_secs(1) + 8 * FETCH_BEACON);
+}
+
+/// One neighbour has a file, another gets it and asks everybody for it; this device's client wants neither it nor anything.
+#[test]
+fn what_the_client_does_not_want_is_neither_asked_for_nor_taken() {
+    let site = Site::new();
+    let [holder, asker, bystander] = site.agents();
+    let content = Content::random(36, 300_000);
+    holder.hold(&content);
+    asker.get(&content.path()).assert_is(&content.bytes);
+    wait_for("a question to the bystander", || bystander.metric("p2p_queries_total{kind=\"refused\"}") > 0);
+    assert_eq!(bystander.metric("p2p_queries_total{kind=\"asked\"}"), 0);
+    assert_eq!(bystander.metric("p2p_bytes_total{from=\"peers\"}"), 0);
+    assert_eq!(fs::read_dir(bystander.content_directory()).unwrap().count(), 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod wants;
 use p2p_agent::agent::{Agent, Held, IfIndex};
 use p2p_agent::content::{PublicId, Rank, Standing, State};
 use p2p_agent::exchange::PeerRequest;
-use p2p_agent::limits::{CONTENT_BYTES, DATAGRAM_BYTES};
+use p2p_agent::limits::{CONTENT_BYTES, DATAGRAM_BYTES, LAST_ATTEMPT};
 use p2p_agent::random::Random;
 use p2p_agent::slots::SlotId;
 use p2p_agent::time::{Duration, Instant, Timestamp};
@@ -277,7 +277,8 @@ fn standing(input: &mut Bytes<'_>) -> Standing {
         rank[..2].fill(1);
         rank[2..6].copy_from_slice(&u32::try_from(available >> 20).unwrap_or(u32::MAX).to_be_bytes());
     }
-    let standing = Standing { state, size, available, active: input.byte(), rank: Rank(rank), attempt: how >> 2 & 3 };
+    let attempt = (how >> 2 & 3).min(LAST_ATTEMPT);
+    let standing = Standing { state, size, available, active: input.byte(), rank: Rank(rank), attempt };
     assert!(standing.is_plausible());
     standing
 }

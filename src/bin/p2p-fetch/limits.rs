@@ -30,8 +30,8 @@ pub const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 /// Relays in a row that were cut before 64 KiB, after which the internet is tried.
 pub const RELAYS_WITHOUT_PROGRESS: u32 = 4;
-/// Advices to follow in a row that are obeyed although none brought 64 KiB from peers. Twice as many, but then only after 64 KiB
-/// from the internet: where the uplink is down all devices try in turn, and when it comes back one has to fetch for all. After
+/// So many advices to follow in a row may have brought less than 64 KiB from peers, and the next is obeyed at once; up to twice as
+/// many, and the next is obeyed after 64 KiB from the internet: where the uplink is down all devices try in turn, and when it comes back one has to fetch for all. After
 /// that an agent that says `fetch` and `follow` in turn is not obeyed any more.
 pub const FOLLOWS_IN_VAIN: u32 = 4;
 /// All waiting together for an agent that answers 503; then the internet. Without an agent it would have been asked at once, so
